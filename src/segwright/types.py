@@ -1,0 +1,139 @@
+"""What passes between the steps: Features -> Regions -> Scores -> Segmentation. Frozen, and validated when made.
+
+Shapes: H, W pixels; h, w feature cells; C channels; K regions; N words; M labels that have scores.
+A photo is an (H, W, 3) uint8 RGB array. Label 0 is background or unlabelled; label i + 1 is ``words[i]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segwright.errors import InputError
+
+Image = NDArray[np.uint8]
+
+
+def check_image(image: Any) -> Image:
+    """The photo itself, if it is an (H, W, 3) uint8 array of at least one pixel.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        got = f"{image.dtype} array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"a photo must be an (H, W, 3) uint8 RGB array, got {got}; segwright.read(path) makes one")
+    return image
+
+
+@dataclass(frozen=True)
+class Features:
+    """One photo's features.
+
+    Attributes:
+        values: (C, h, w) floating point, any device.
+        source: what they are, for people ("unet queries, t=0, 16x16").
+    """
+
+    values: Tensor
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or not self.values.is_floating_point():
+            raise InputError(f"features must be (C, h, w) floating point, got {self.values.dtype} {tuple(self.values.shape)}")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Class-agnostic regions.
+
+    Attributes:
+        labels: (h, w) int64, 0 .. count-1, any resolution, any device.
+        count: K.
+    """
+
+    labels: Tensor
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 2 or self.labels.dtype != torch.int64:
+            raise InputError(f"regions must be (h, w) int64, got {self.labels.dtype} {tuple(self.labels.shape)}")
+        if self.labels.numel() and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.count:
+            raise InputError(f"region labels must lie in 0..{self.count - 1}, got {int(self.labels.min())}..{int(self.labels.max())}")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How strongly each pixel belongs to each label, for the labels that are present only.
+
+    Attributes:
+        words: the vocabulary, N words; label i + 1 is words[i].
+        labels: the M labels that the rows of ``values`` stand for, ascending, label 0 (background) first.
+        values: (M, H, W) float32 in 0..1, summing to 1 at each pixel, any device.
+    """
+
+    words: tuple[str, ...]
+    labels: tuple[int, ...]
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or self.values.dtype != torch.float32:
+            raise InputError(f"scores must be (M, H, W) float32, got {self.values.dtype} {tuple(self.values.shape)}")
+        if len(self.labels) != self.values.shape[0]:
+            raise InputError(f"scores have {self.values.shape[0]} rows for {len(self.labels)} labels; give one row a label")
+        if not self.labels or self.labels[0] != 0 or list(self.labels) != sorted(set(self.labels)):
+            raise InputError(f"labels must ascend from 0 without repeats, got {list(self.labels)}")
+        if self.labels[-1] > len(self.words):
+            raise InputError(f"label {self.labels[-1]} has no word: there are {len(self.words)}")
+        if not bool(torch.isfinite(self.values).all()) or float(self.values.min()) < -1e-4:
+            raise InputError("scores must be finite and not negative; pass probabilities, not logits")
+        if float((self.values.sum(0) - 1).abs().max()) > 1e-2:
+            raise InputError("scores must sum to 1 at every pixel; divide by their sum over the labels")
+
+    def argmax(self) -> Tensor:
+        """(H, W) int64, each pixel's strongest label (the lower one of equals), in the numbering of ``words``."""
+        return torch.tensor(self.labels, device=self.values.device)[self.values.argmax(0)]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result.
+
+    Attributes:
+        words: the vocabulary; label i + 1 is words[i].
+        labels: (H, W) integer array, 0 = unlabelled.
+        scores: what the labels were chosen from, or None where a method has hard labels only.
+        notes: how it came about (caption, keywords, candidates, settings ...), ready for JSON.
+    """
+
+    words: tuple[str, ...]
+    labels: NDArray[np.integer]
+    scores: Scores | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 2 or not np.issubdtype(self.labels.dtype, np.integer):
+            raise InputError(f"a label map must be (H, W) integers, got {self.labels.dtype} {self.labels.shape}")
+        if self.labels.size and not 0 <= int(self.labels.min()) <= int(self.labels.max()) <= len(self.words):
+            raise InputError(f"labels must lie in 0..{len(self.words)}, got {self.labels.min()}..{self.labels.max()}")
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """Words that have at least one pixel, in vocabulary order."""
+        return tuple(self.words[i - 1] for i in np.unique(self.labels) if i)
+
+    def mask(self, word: str) -> NDArray[np.bool_]:
+        """(H, W) bool, where ``word`` is.
+
+        Raises:
+            InputError: the word is not in the vocabulary.
+        """
+        if word not in self.words:
+            raise InputError(f"{word!r} is not in the vocabulary ({', '.join(self.words) or 'which is empty'})")
+        return np.asarray(self.labels == self.words.index(word) + 1)
