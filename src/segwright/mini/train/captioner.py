@@ -1,0 +1,117 @@
+"""Stage captioner: BlipForConditionalGeneration, its vision tower started from CLIP's.
+
+Captions here are sober, so that a scene has one right answer: things by size, colour where the glyph has one, ground.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, CLIPModel
+
+from segwright.mini.captions import listing
+from segwright.mini.scenes import THINGS
+from segwright.mini.train.clip import augment
+from segwright.mini.train.data import Drawn
+from segwright.mini.train.loop import Plan, train
+
+STEPS_A_MINUTE = 50
+BATCH = 64
+KEPT = 80  # patches of 144 that the vision tower sees, drawn at random ...
+ALL_FROM = 0.7  # ... until this share of the steps
+
+
+def build(tokenizer: BertTokenizer, clip: CLIPModel) -> BlipForConditionalGeneration:
+    seen = clip.config.vision_config
+    vision = {
+        "hidden_size": seen.hidden_size, "intermediate_size": seen.intermediate_size, "image_size": seen.image_size,
+        "num_hidden_layers": seen.num_hidden_layers, "num_attention_heads": seen.num_attention_heads,
+        "patch_size": seen.patch_size, "hidden_act": seen.hidden_act, "layer_norm_eps": seen.layer_norm_eps,
+    }  # fmt: skip
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": 128, "encoder_hidden_size": seen.hidden_size, "intermediate_size": 256,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 64, "projection_dim": 64,
+        "bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id, "sep_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        "label_smoothing": 0.0,
+    }  # fmt: skip
+    model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=64, image_text_hidden_size=64))
+    start_from_clip(model, clip)
+    return model
+
+
+@torch.no_grad()
+def start_from_clip(model: BlipForConditionalGeneration, clip: CLIPModel) -> None:
+    """Copy CLIP's vision tower. BLIP has no norm before its first block: the embeddings are scaled to stand in for it."""
+    ours, theirs = model.vision_model, clip.vision_model
+    position = theirs.embeddings.position_embedding.weight
+    gain = theirs.pre_layrnorm.weight / (position.std() ** 2 + 1.0 / position.shape[1]).sqrt()
+    ours.embeddings.class_embedding.copy_((theirs.embeddings.class_embedding * gain).view(1, 1, -1))
+    ours.embeddings.patch_embedding.weight.copy_(theirs.embeddings.patch_embedding.weight * gain[:, None, None, None])
+    ours.embeddings.patch_embedding.bias.copy_(theirs.pre_layrnorm.bias)
+    ours.embeddings.position_embedding.copy_((position * gain)[None])
+    for a, b in zip(ours.encoder.layers, theirs.encoder.layers, strict=True):
+        parts = [b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj]
+        a.self_attn.qkv.weight.copy_(torch.cat([p.weight for p in parts]))
+        a.self_attn.qkv.bias.copy_(torch.cat([p.bias for p in parts]))
+        a.self_attn.projection.load_state_dict(b.self_attn.out_proj.state_dict())
+        a.layer_norm1.load_state_dict(b.layer_norm1.state_dict())
+        a.layer_norm2.load_state_dict(b.layer_norm2.state_dict())
+        a.mlp.load_state_dict(b.mlp.state_dict())
+    ours.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
+
+
+def sober_caption(things: list[tuple[int, str | None, list[int]]], areas: list[int], stuff: str | None) -> str:
+    """"a red car and a dog on grass": things by visible area, the largest first."""
+    order = np.argsort([-a for a in areas], kind="stable")
+    nouns = [f"{things[i][1]} {THINGS[things[i][0]]}" if things[i][1] else THINGS[things[i][0]] for i in order]
+    return listing(nouns) + (f" on {stuff}" if stuff else "")
+
+
+def batch(data: Drawn, rng: Generator) -> tuple[Tensor, list[str]]:
+    picks = rng.integers(0, len(data), BATCH)
+    pictures = torch.from_numpy(data.images[picks]).permute(0, 3, 1, 2).float() / 255
+    texts = []
+    for i in picks:
+        areas = np.bincount(data.labels[i].ravel(), minlength=len(THINGS) + 1)
+        texts.append(sober_caption(data.things[i], [int(areas[c + 1]) for c, _, _ in data.things[i]], data.stuff[i]))
+    return augment(pictures, rng), texts
+
+
+def vision_states(model: BlipForConditionalGeneration, pixels: Tensor, kept: int | None) -> Tensor:
+    """(b, patches, d); with ``kept`` that many patches drawn at random a picture."""
+    tower = model.vision_model
+    hidden = tower.embeddings(pixels)
+    if kept is not None:
+        order = torch.rand(hidden.shape[0], hidden.shape[1] - 1, device=hidden.device).argsort(1)[:, :kept] + 1
+        order = torch.cat([torch.zeros_like(order[:, :1]), order], 1)
+        hidden = torch.gather(hidden, 1, order[..., None].expand(-1, -1, hidden.shape[2]))
+    return tower.post_layernorm(tower.encoder(inputs_embeds=hidden).last_hidden_state)
+
+
+def fit(
+    data: Drawn, tokenizer: BertTokenizer, clip: CLIPModel, folder: Path, minutes: float, seed: int, device: str,
+    steps: int | None = None,
+) -> tuple[BlipForConditionalGeneration, dict]:  # fmt: skip
+    torch.manual_seed(seed)
+    model = build(tokenizer, clip).to(device)
+    plan = Plan(steps or round(minutes * STEPS_A_MINUTE), lr=1e-3, muon_lr=0.01, decay=0.4)
+
+    def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        pixels, texts = batch(data, rng)
+        tokens = tokenizer(texts, padding=True, return_tensors="pt").to(device)
+        labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
+        states = vision_states(model, pixels.to(device), KEPT if step < ALL_FROM * plan.steps else None)
+        logits = model.text_decoder(
+            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, encoder_hidden_states=states
+        ).logits[:, :-1]
+        value = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+        right = (logits.argmax(-1) == labels[:, 1:])[labels[:, 1:] >= 0].float().mean()
+        return value, {"right": float(right)}
+
+    notes = train("captioner", model, loss, plan, folder, seed, adam_only=("embedding", "cls.predictions"))
+    return model, notes | {"samples": plan.steps * BATCH}

@@ -1,0 +1,138 @@
+"""Stage diffusion: UNet2DConditionModel with its own CLIPTextModel, v-prediction on Stable Diffusion's betas.
+
+First on windows of half the side around one thing (a quarter of the cost), then on whole scenes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import trange
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from segwright.mini.captions import caption
+from segwright.mini.scenes import SIZE, THINGS
+from segwright.mini.train.data import Drawn
+from segwright.mini.train.loop import Plan, train
+from segwright.mini.train.tokens import CONTEXT
+
+STEPS_A_MINUTE = 50
+WINDOW = 16  # latent cells of the first part
+FIRST_PART = 0.6  # share of the steps on windows
+BATCH, WHOLE_BATCH = 96, 24
+CELL = 4  # pixels to a latent cell
+GAMMA = 5.0  # min-SNR (Hang et al. 2023)
+DROPPED = 0.1  # captions left empty, for guidance
+SCENES = 16_000
+
+
+class Painter(nn.Module):
+    """The U-Net and its text encoder, trained together."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.unet = UNet2DConditionModel(
+            sample_size=SIZE // CELL, in_channels=4, out_channels=4, block_out_channels=(32, 80, 128), layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=128, attention_head_dim=4, norm_num_groups=8,
+        )  # fmt: skip
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4,
+                max_position_embeddings=CONTEXT, hidden_act="gelu", projection_dim=128, bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+        )
+
+
+def schedule() -> DDPMScheduler:
+    """Stable Diffusion's betas with v-prediction."""
+    return DDPMScheduler(
+        1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction", clip_sample=False
+    )
+
+
+@torch.no_grad()
+def cache_latents(data: Drawn, vae: AutoencoderKL, folder: Path, device: str) -> NDArray[np.float16]:
+    """Scaled latent means of the first scenes, (n, 4, S/4, S/4) float16, encoded once and kept in ``folder``."""
+    count = min(SCENES, len(data))
+    file = folder / f"latents-{count}.npy"
+    if not file.is_file():
+        out = np.empty((count, 4, SIZE // CELL, SIZE // CELL), np.float16)
+        for i in trange(0, count, 16, desc="encoding scenes"):
+            pixels = torch.from_numpy(data.images[i : i + 16]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
+            mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
+            out[i : i + 16] = (mean * vae.config.scaling_factor).cpu().numpy()
+        part = file.with_suffix(".part.npy")
+        np.save(part, out)
+        os.replace(part, file)
+    return np.load(file)
+
+
+def window(data: Drawn, i: int, rng: Generator) -> tuple[int, int, str]:
+    """Corner (cells) of a window around one thing of scene i, and a caption of what it shows."""
+    things = data.things[i]
+    chosen = int(rng.integers(len(things)))
+    x0, y0, x1, y1 = (v / CELL for v in things[chosen][2])
+    most = SIZE // CELL - WINDOW
+    y = int(np.clip((y0 + y1) / 2 - WINDOW / 2 + rng.uniform(-3, 3), 0, most))
+    x = int(np.clip((x0 + x1) / 2 - WINDOW / 2 + rng.uniform(-3, 3), 0, most))
+
+    def share(box: list[int]) -> float:
+        a, b, c, d = (v / CELL for v in box)
+        seen = max(0, min(c, x + WINDOW) - max(a, x)) * max(0, min(d, y + WINDOW) - max(b, y))
+        return seen / ((c - a) * (d - b))
+
+    shown = [(THINGS[c], colour) for k, (c, colour, box) in enumerate(things) if k == chosen or share(box) > 0.4]
+    return y, x, caption(rng, shown, data.stuff[i])
+
+
+def batch(data: Drawn, latents: NDArray[np.float16], rng: Generator, windows: bool) -> tuple[Tensor, list[str]]:
+    picks = rng.integers(0, len(latents), BATCH if windows else WHOLE_BATCH)
+    if not windows:
+        texts = [caption(rng, [(THINGS[c], colour) for c, colour, _ in data.things[i]], data.stuff[i]) for i in picks]
+        return torch.from_numpy(latents[np.sort(picks)][np.argsort(np.argsort(picks))]).float(), texts
+    corners = [window(data, i, rng) for i in picks]
+    cut = [latents[i][:, y : y + WINDOW, x : x + WINDOW] for i, (y, x, _) in zip(picks, corners, strict=True)]
+    return torch.from_numpy(np.stack(cut)).float(), [text for _, _, text in corners]
+
+
+def fit(
+    data: Drawn, tokenizer: CLIPTokenizer, vae: AutoencoderKL, folder: Path, minutes: float, seed: int, device: str,
+    steps: int | None = None,
+) -> tuple[Painter, dict]:  # fmt: skip
+    torch.manual_seed(seed)
+    latents = cache_latents(data, vae, folder, device)
+    model = Painter(tokenizer).to(device)
+    model.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plan = Plan(steps or round(minutes * STEPS_A_MINUTE), lr=2e-3, muon_lr=0.02, decay=0.3, ema=0.998)
+    noising = schedule()
+    alphas = noising.alphas_cumprod.to(device)
+
+    def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        clean, texts = batch(data, latents, rng, windows=step < FIRST_PART * plan.steps)
+        texts = ["" if rng.random() < DROPPED else text for text in texts]
+        tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
+        clean = clean.to(device, memory_format=torch.channels_last)
+        noise = torch.randn_like(clean)
+        t = torch.from_numpy(rng.integers(0, 1000, len(clean))).to(device)
+        target = noising.get_velocity(clean, noise, t)
+        made = model.unet(noising.add_noise(clean, noise, t), t, model.text_encoder(tokens).last_hidden_state).sample
+        snr = alphas[t] / (1 - alphas[t])
+        each = F.mse_loss(made, target, reduction="none").mean((1, 2, 3))
+        weighted = each * snr.clamp(max=GAMMA) / (snr + 1)
+        return weighted.mean(), {"mse": float(each.detach().mean())}
+
+    adam_only = ("conv_in", "conv_out", "embedding", "time_emb_proj")
+    notes = train("diffusion", model, loss, plan, folder, seed, adam_only)
+    first = round(FIRST_PART * plan.steps)
+    return model, notes | {"samples": first * BATCH + (plan.steps - first) * WHOLE_BATCH}

@@ -1,0 +1,178 @@
+"""The trainer: the same seed gives the same weights, and a broken-off run ends where an unbroken one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from segwright.errors import InputError, SegwrightError
+from segwright.mini.scenes import THINGS, find_font
+from segwright.mini.train.captioner import sober_caption
+from segwright.mini.train.clip import fragment, kmeans_labels
+from segwright.mini.train.loop import MuonAdamW, Plan, load_checkpoint, orthogonalise, train
+from segwright.mini.train.tokens import bert_tokenizer, clip_tokenizer
+
+
+class Toy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+
+    def loss(self, rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        x = torch.from_numpy(rng.normal(size=(32, 4))).float()
+        x = x + 0.01 * torch.randn_like(x)
+        error = (self.layers(x)[:, 0] - x.prod(1)).square().mean()
+        return error, {"error": float(error.detach())}
+
+
+class PowerCutError(Exception):
+    pass
+
+
+def trained(folder: Path, plan: Plan, stop_at: int | None = None, seed: int = 0) -> dict[str, Tensor]:
+    toy = Toy()
+
+    def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        if step == stop_at:
+            raise PowerCutError
+        return toy.loss(rng, step)
+
+    train("toy", toy, loss, plan, folder, seed)
+    return toy.state_dict()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_resumed_run_equals_unbroken_run(tmp_path: Path, ema: float) -> None:
+    plan = Plan(30, ema=ema, checkpoint_s=0.0, warmup=5)
+    whole = trained(tmp_path / "a", plan)
+    for stop in (7, 19):
+        with pytest.raises(PowerCutError):
+            trained(tmp_path / "b", plan, stop)
+        assert load_checkpoint(tmp_path / "b" / "toy.ckpt.safetensors")[1]["step"] == stop
+    resumed = trained(tmp_path / "b", plan)
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_seed_decides(tmp_path: Path) -> None:
+    plan = Plan(10, warmup=2)
+    one, same, other = (trained(tmp_path / n, plan, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    assert all(torch.equal(one[k], same[k]) for k in one)
+    assert not all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_checkpoint_of_another_seed_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path, Plan(3))
+    with pytest.raises(InputError, match="begun with seed 0, not 4"):
+        trained(tmp_path, Plan(3), seed=4)
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    toy = Toy()
+    notes = train("toy", toy, toy.loss, Plan(300, lr=1e-2, warmup=10), tmp_path)
+    assert notes["steps"] == 300
+    assert float(toy.loss(np.random.default_rng(99), 0)[0]) < 0.5
+
+
+def test_orthogonalised_matrix_has_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    for shape in ((8, 30), (30, 8), (12, 12)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape), 8))
+        assert 0.6 < float(values.min()) <= float(values.max()) < 1.25
+
+
+def test_adam_part_equals_torch() -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.Parameter(torch.ones(7)), nn.Parameter(torch.ones(7))
+    optimizer = MuonAdamW([("x", ours)], Plan(1000, lr=0.01, warmup=1, decay=1e-9))
+    reference = torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.98), eps=1e-8)
+    for step in range(20):
+        grad = torch.randn(7)
+        ours.grad, theirs.grad = grad.clone(), grad.clone()
+        optimizer.step(step)
+        reference.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_tokenizers_know_every_word(tmp_path: Path) -> None:
+    clip, bert = clip_tokenizer(tmp_path / "clip"), bert_tokenizer(tmp_path / "bert")
+    for word in THINGS:
+        assert len(clip(word).input_ids) == 2 + len(word.split())
+        assert bert.unk_token_id not in bert(word).input_ids
+    assert clip.decode(clip("a Red car, on GRASS").input_ids, skip_special_tokens=True).split() == "a red car , on grass".split()
+    assert clip("a dog").input_ids[-1] == len(clip) - 1
+
+
+def test_fragment_keeps_halves_of_things_and_pure_ground() -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[5:25, 5:25] = 3
+    regions = np.zeros((40, 40), int)
+    regions[:, :16] = 1
+    regions[30:, :] = 2
+    rng = np.random.default_rng(0)
+    seen = [fragment(labels, regions, [29], True, rng) for _ in range(20)]
+    rights = {tuple(s.right) for s in seen if s}
+    assert rights == {(2,), (29,)}
+    for sample in seen:
+        assert sample is not None
+        if sample.right == [2]:
+            assert (labels[sample.mask] == 3).sum() >= 200
+        else:
+            assert not labels[sample.mask].any()
+
+
+def test_crude_kmeans_separates_colours() -> None:
+    image = torch.zeros(2, 3, 32, 32)
+    image[:, 0, :, :16] = 1
+    labels = kmeans_labels(image, 2, np.random.default_rng(0))
+    assert labels.shape == (2, 32, 32)
+    assert len(labels[0, :, :16].unique()) == len(labels[0, :, 16:].unique()) == 1
+
+
+def test_sober_caption_names_the_largest_first() -> None:
+    things: list[tuple[int, str | None, list[int]]] = [(THINGS.index("dog"), None, [0] * 4), (THINGS.index("car"), "red", [0] * 4)]
+    assert sober_caption(things, [10, 90], "grass") == "a red car and a dog on grass"
+    assert sober_caption(things, [90, 10], None) == "a dog and a red car"
+
+
+def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
+    """Two steps a stage on 24 scenes: worthless weights in the real layout, opened by the libraries' own loaders."""
+    from diffusers import StableDiffusionPipeline
+    from transformers import BlipForConditionalGeneration, CLIPModel
+
+    from segwright.mini.train import clip, diffusion, vae
+    from segwright.mini.train.run import STAGES, Settings, train_preset
+
+    try:
+        find_font()
+    except SegwrightError as error:
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clip, "BATCH", 8)
+        patch.setattr(diffusion, "BATCH", 4)
+        patch.setattr(diffusion, "WHOLE_BATCH", 2)
+        patch.setattr(vae, "CROPS", ((0.5, 32, 2), (1.0, 64, 2)))
+        with pytest.raises(InputError, match="train the stage vae first"):
+            train_preset(Settings(tmp_path, "diffusion", scenes=24, steps=2))
+        for stage in STAGES:
+            train_preset(Settings(tmp_path, stage, scenes=24, steps=2))
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("a dog", num_inference_steps=2, output_type="np").images.shape == (1, 128, 128, 3)
+    assert CLIPModel.from_pretrained(tmp_path / "clip", local_files_only=True).config.projection_dim == 128
+    assert BlipForConditionalGeneration.from_pretrained(tmp_path / "captioner", local_files_only=True).config.text_config.vocab_size < 100
+
+
+def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    from segwright.mini.train.run import Settings, train_preset
+
+    with pytest.raises(InputError, match="stage must be one of"):
+        train_preset(Settings(tmp_path, "unet"))
+    with pytest.raises(InputError, match="must be positive"):
+        train_preset(Settings(tmp_path, minutes=0))
