@@ -1,0 +1,91 @@
+"""Writing that is all or nothing: a temporary file in the same folder, then a rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from segwright.errors import OutputError
+
+Content = bytes | Callable[[BinaryIO], object]
+
+
+def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
+    """Write one file so that it is there in full or not at all; missing folders are made.
+
+    Args:
+        path: an older file of that name is replaced.
+        content: the bytes, or a function that writes them to the binary file it is given.
+
+    Raises:
+        OutputError: it cannot be written (full disk, no permission, ...); nothing is left behind.
+    """
+    return write_together({Path(path): content})[0]
+
+
+def write_together(contents: Mapping[Path, Content]) -> list[Path]:
+    """Write several files of which all are there in the end, or none: every one is prepared before the first rename.
+
+    Raises:
+        OutputError: one of them cannot be written; nothing is left behind.
+    """
+    prepared: dict[Path, Path] = {}
+    moved: list[Path] = []
+    path = Path()
+    try:
+        for path, content in contents.items():
+            prepared[path] = _temporary(path)
+            _fill(prepared[path], content)
+        for path in contents:
+            os.replace(prepared[path], path)
+            moved.append(path)
+    except BaseException as error:
+        _remove([*prepared.values(), *moved])
+        if isinstance(error, OSError):
+            raise OutputError(_reason(error, path)) from error
+        raise
+    return list(contents)
+
+
+def _temporary(path: Path) -> Path:
+    """A new name beside ``path``, whose folder exists afterwards."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".segwright-{secrets.token_hex(6)}.tmp"
+
+
+def _fill(path: Path, content: Content) -> None:
+    with open(path, "xb") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink()
+        except OSError:
+            continue  # never made, already renamed, or its folder is gone
+
+
+def _reason(error: OSError, path: Path) -> str:
+    """One sentence that says what to do."""
+    name = repr(str(path))
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"the disk is full: {name} was not written; free some space or choose another folder"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"{name} may not be written ({error.strerror}); choose a folder that you may write to"
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        return f"{name} cannot be written because a part of its path is a file; choose another folder"
+    if error.errno == errno.EISDIR:
+        return f"{name} cannot be written because it is a folder; choose another name"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{name} cannot be written because the name is too long; choose a shorter one"
+    return f"{name} was not written ({error.strerror or error}); choose another folder"

@@ -1,0 +1,49 @@
+"""A result's files: NAME.png, NAME.overlay.png and NAME.json, all of them or none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from segwright.errors import InputError
+from segwright.files.disk import Content, write_together
+from segwright.files.masks import encode_label_map
+from segwright.files.overlay import encode_overlay
+from segwright.files.record import encode_record, record
+from segwright.types import Image, Segmentation
+
+
+def save(
+    segmentation: Segmentation,
+    path: str | os.PathLike[str],
+    image: Image | None = None,
+    *,
+    photo: str | os.PathLike[str] | None = None,
+    preset: str | None = None,
+    settings: Any = None,
+    seed: int | None = None,
+) -> list[Path]:
+    """Write the label map to ``path`` and the record beside it, with the photo also the overlay.
+
+    Args:
+        path: NAME.png; the others are NAME.json and NAME.overlay.png. Missing folders are made.
+        image: the (H, W, 3) uint8 photo of the label map's size, or None for no overlay.
+        photo, preset, settings, seed: for the record, see ``record``.
+
+    Returns:
+        The files written: label map, overlay if any, record.
+
+    Raises:
+        InputError: ``path`` does not end in .png, or photo, labels and scores differ in size.
+        OutputError: a file cannot be written; none is left behind.
+    """
+    stem, suffix = os.path.splitext(os.fspath(path))
+    if suffix.lower() != ".png":
+        raise InputError(f"{os.fspath(path)!r} does not end in .png; label maps are written as PNG")
+    files: dict[Path, Content] = {Path(path): encode_label_map(segmentation.labels)}
+    if image is not None:
+        files[Path(f"{stem}.overlay.png")] = encode_overlay(image, segmentation)
+    content = record(segmentation, photo=photo, preset=preset, settings=settings, seed=seed)
+    files[Path(f"{stem}.json")] = encode_record(content)
+    return write_together(files)
