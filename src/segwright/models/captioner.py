@@ -1,0 +1,66 @@
+"""BLIP: one English sentence about a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segwright.models.pixels import Pixels
+from segwright.types import Image
+
+BEAMS, LONGEST = 3, 20  # BLIP's own captioning settings (its repository's generate(): num_beams=3, max_length=20)
+
+
+class Captioner:
+    """A frozen ``transformers.BlipForConditionalGeneration``.
+
+    Attributes:
+        beams, longest: beam search width and most tokens of a caption: what the folder's generation_config.json says,
+            else BLIP's own. Beam search without sampling: the same photo always gives the same words.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, pixels: Pixels) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pixels = pixels
+        told = model.generation_config
+        self.beams = int(told.num_beams) if (told.num_beams or 1) > 1 else BEAMS
+        self.longest = int(told.max_length or LONGEST)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @torch.no_grad()
+    def caption(
+        self, images: Sequence[Image | Tensor], prompt: str | None = None, beams: int | None = None, batch: int = 16
+    ) -> list[str]:
+        """One caption a photo, without special tokens.
+
+        Args:
+            images: (H, W, 3) uint8 arrays of any sizes, or (3, H, W) uint8 tensors; squeezed to the network's square.
+            prompt: how every caption begins ("a photograph of"); it is part of the answer.
+            beams: 1 is greedy; ``self.beams`` if None.
+        """
+        captions: list[str] = []
+        for i in range(0, len(images), batch):
+            pixels = self.pixels(images[i : i + batch], self.device, self.model.dtype)
+            tokens = self.model.generate(
+                pixel_values=pixels,
+                num_beams=beams or self.beams,
+                do_sample=False,
+                max_length=self.longest,
+                max_new_tokens=None,
+                **self._start(prompt, len(pixels)),
+            )
+            captions += [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        return captions
+
+    def _start(self, prompt: str | None, count: int) -> dict[str, Tensor]:
+        if not prompt:
+            return {}
+        tokens = self.tokenizer([prompt] * count, return_tensors="pt").to(self.device)
+        return {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}

@@ -1,0 +1,159 @@
+"""CLIP: photos, masked photos and words as unit vectors in one space, and the image tower's patch features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segwright.errors import InputError
+from segwright.models.pixels import Pixels, as_tensor, resize, resize_masks
+from segwright.types import Image
+
+WORK = 4  # a photo is first brought to at most this many times the network's side: masks cost as much as pixels
+
+
+class Clip:
+    """A frozen ``transformers.CLIPModel``. D is its projection size; every vector is float32 of unit length.
+
+    Photos are squeezed to the network's square, not cropped: a region at the rim must stay in sight. The published
+    FreeSeg-Diff does the same. For square photos it is what CLIP's own processor does.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, pixels: Pixels) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pixels = pixels
+        self._texts: dict[tuple[str, tuple[str, ...]], Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines are multiplied with before a softmax (about 100)."""
+        return float(self.model.logit_scale.detach().float().exp())
+
+    @torch.no_grad()
+    def embed_images(self, images: Sequence[Image | Tensor], batch: int = 64) -> Tensor:
+        """Photos, (H, W, 3) uint8 of any sizes or (3, H, W) uint8 tensors -> (n, D).
+
+        Raises:
+            InputError: something else among them.
+        """
+        parts = [self._tower(self.pixels(images[i : i + batch], self.device)) for i in range(0, len(images), batch)]
+        return torch.cat(parts) if parts else torch.empty(0, self.model.config.projection_dim, device=self.device)
+
+    @torch.no_grad()
+    def embed_masked(
+        self, images: Sequence[Image | Tensor], masks: Sequence[Tensor], batch: int = 64, crop: bool = False
+    ) -> list[Tensor]:
+        """Every region of every photo, black outside (FreeSeg-Diff Sec. 3.1.3), all in one batch.
+
+        Args:
+            images: n photos.
+            masks: for each photo (K, h, w) bool at any resolution; brought to the photo's by nearest neighbour.
+            crop: show each region's bounding box, widened to a square (black beyond the photo), in place of the whole
+                frame. Not in the paper.
+
+        Returns:
+            n tensors (K, D).
+
+        Raises:
+            InputError: as many masks as photos are needed, each with three dimensions.
+        """
+        if len(images) != len(masks):
+            raise InputError(f"{len(images)} photos need as many sets of masks, got {len(masks)}")
+        small = [self._masked(image, mask, crop) for image, mask in zip(images, masks, strict=True)]
+        if not small:
+            return []
+        every = torch.cat(small)
+        parts = [self._tower(self.pixels.normalise(every[i : i + batch].float() / 255)) for i in range(0, len(every), batch)]
+        found = torch.cat(parts) if parts else torch.empty(0, self.model.config.projection_dim, device=self.device)
+        return list(found.split([len(s) for s in small]))
+
+    def _masked(self, image: Image | Tensor, masks: Tensor, crop: bool) -> Tensor:
+        """(K, 3, S, S) uint8."""
+        if masks.ndim != 3:
+            raise InputError(f"masks of a photo must be (K, h, w), got {tuple(masks.shape)}")
+        photo, side = as_tensor(image).to(self.device), self.pixels.side
+        scale = min(1.0, WORK * side / max(photo.shape[1:]))
+        if scale < 1:
+            height, width = (max(1, round(v * scale)) for v in photo.shape[1:])
+            photo = resize(photo[None], (height, width), self.pixels.mode)[0]
+        inside = resize_masks(masks.to(self.device), (photo.shape[1], photo.shape[2]))
+        if crop and len(inside):
+            return torch.cat([resize(_square(photo * m, m)[None], side, self.pixels.mode) for m in inside])
+        return resize(photo[None] * inside[:, None], side, self.pixels.mode)
+
+    def _tower(self, pixels: Tensor) -> Tensor:
+        found = self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)).pooler_output
+        return F.normalize(found.float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_texts(self, words: Sequence[str], templates: Sequence[str] = ("{}",), batch: int = 256) -> Tensor:
+        """Words -> (n, D): the mean of the templates' unit vectors, brought to unit length again; remembered.
+
+        Texts longer than the network's context (77 tokens for OpenAI's) are cut.
+
+        Raises:
+            InputError: no template, or one without "{}".
+        """
+        if not templates or any("{}" not in t for t in templates):
+            raise InputError(f'every prompt template needs "{{}}" where the word goes, got {list(templates)}')
+        key = tuple(templates)
+        new = [w for w in dict.fromkeys(words) if (w, key) not in self._texts]
+        prompts = [t.replace("{}", w) for w in new for t in key]
+        parts = [self._texts_tower(prompts[i : i + batch]) for i in range(0, len(prompts), batch)]
+        if parts:
+            found = F.normalize(torch.cat(parts).view(len(new), len(key), -1).mean(1), dim=-1)
+            self._texts.update({(w, key): vector for w, vector in zip(new, found, strict=True)})
+        if not words:
+            return torch.empty(0, self.model.config.projection_dim, device=self.device)
+        return torch.stack([self._texts[w, key] for w in words])
+
+    def _texts_tower(self, prompts: list[str]) -> Tensor:
+        most = self.model.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(prompts, padding=True, truncation=True, max_length=most, return_tensors="pt").to(self.device)
+        found = self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        return F.normalize(found.float(), dim=-1)
+
+    @torch.no_grad()
+    def patch_features(self, images: Sequence[Image | Tensor], layer: int = -1, side: int | None = None) -> Tensor:
+        """Dense features of the image tower, the backbone CLIP-ViT of FreeSeg-Diff's Table 3.
+
+        Args:
+            layer: -1 the last layer's patch tokens, -2 those before it (the paper: "last or penultimate").
+            side: pixels, another than the network's own; positions are then interpolated.
+
+        Returns:
+            (B, C, h, w) float32, h = w = side / patch.
+
+        Raises:
+            InputError: a layer that is not there.
+        """
+        depth = self.model.config.vision_config.num_hidden_layers
+        if not -depth <= layer <= -1:
+            raise InputError(f"layer must be -1 (the last) .. {-depth}, got {layer}")
+        pixels = self.pixels(images, self.device, self.model.dtype, side)
+        out = self.model.vision_model(pixel_values=pixels, output_hidden_states=True, interpolate_pos_encoding=side is not None)
+        tokens = out.hidden_states[layer][:, 1:].float()
+        cells = pixels.shape[2] // self.model.config.vision_config.patch_size
+        return tokens.transpose(1, 2).unflatten(2, (cells, cells)).contiguous()
+
+
+def _square(photo: Tensor, mask: Tensor) -> Tensor:
+    """The smallest square around a mask (H, W), cut from (3, H, W) with black beyond its edges; all of it if the mask is empty."""
+    rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+    if not len(rows):
+        return photo
+    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    side = max(bottom - top, right - left)
+    high, wide = side - (bottom - top), side - (right - left)
+    padded = F.pad(photo, (wide, wide, high, high))  # the box may lie at the rim: black goes on both sides, then it is centred
+    y, x = top + high - high // 2, left + wide - wide // 2
+    return padded[:, y : y + side, x : x + side]

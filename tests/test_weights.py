@@ -1,0 +1,297 @@
+import json
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from segwright import weights
+from segwright.errors import InputError, WeightsError
+from segwright.models import hub
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.preset(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "preset"))
+
+
+def refused(folder: Path, network: str, names: str = "") -> str:
+    """The one sentence with which a network is refused."""
+    with pytest.raises(WeightsError) as caught:
+        getattr(weights.load(folder, "cpu"), network)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert names in text
+    return text
+
+
+def test_the_table_of_presets() -> None:
+    assert list(weights.PRESETS) == ["sd14", "sd15", "sd21", "sdxl", "mini"]
+    for preset in (p for p in weights.PRESETS.values() if p.name != "mini"):
+        assert set(preset.parts) == set(weights.NETWORKS)
+        assert preset.size > 5e9
+    for part in [*weights.DIFFUSION.values(), *weights.CLIPS.values(), *weights.CAPTIONERS.values(), *weights.VITS.values()]:
+        assert re.fullmatch("[0-9a-f]{40}", part.revision)
+        assert part.licence
+        assert not any(f.endswith((".bin", ".ckpt", ".pt")) or "fp16" in f for f in part.files)
+
+
+def test_the_default_preset(monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
+    monkeypatch.delenv("SEGWRIGHT_PRESET", raising=False)
+    assert weights.default_preset() == "sd15"
+    monkeypatch.setenv("SEGWRIGHT_PRESET", str(whole))
+    assert weights.load(device="cpu").preset.name == str(whole)
+
+
+@pytest.mark.parametrize("name", ["sd16", "./nowhere", "/no/such/folder", ""])
+def test_unknown_presets_are_refused(name: str) -> None:
+    with pytest.raises(WeightsError, match="mini"):
+        weights.load(name)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"device": "tpu"}, {"device": "cuda:x"}, {"device": "cuda:99"}, {"dtype": "int8"}, {"clip": "b64"}]
+)
+def test_unknown_settings_are_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(InputError):
+        weights.load("mini", **settings)  # type: ignore[arg-type]
+
+
+def test_networks_are_loaded_once_and_lazily(whole: Path) -> None:
+    networks = weights.load(whole)
+    assert networks.device.type in weights.DEVICES
+    assert not {"clip", "diffusion"} & set(vars(networks))
+    assert networks.clip is networks.clip
+    assert networks.folder("captioner") == whole / "captioner"
+
+
+def test_loading_is_quiet_and_leaves_settings_alone(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    networks = weights.load(whole, "cpu")
+    for name in weights.NETWORKS:
+        getattr(networks, name)
+    assert capfd.readouterr() == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (level, bars)
+
+
+@pytest.mark.parametrize(
+    ("network", "file"),
+    [
+        ("diffusion", "model_index.json"),
+        ("diffusion", "unet/config.json"),
+        ("diffusion", "unet/diffusion_pytorch_model.safetensors"),
+        ("diffusion", "vae/config.json"),
+        ("diffusion", "vae/diffusion_pytorch_model.safetensors"),
+        ("diffusion", "text_encoder/config.json"),
+        ("diffusion", "text_encoder/model.safetensors"),
+        ("diffusion", "scheduler/scheduler_config.json"),
+        ("clip", "clip/config.json"),
+        ("clip", "clip/model.safetensors"),
+        ("clip", "clip/preprocessor_config.json"),
+        ("captioner", "captioner/model.safetensors"),
+        ("captioner", "captioner/preprocessor_config.json"),
+        ("vit", "vit/config.json"),
+        ("vit", "vit/model.safetensors"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_named(folder: Path, network: str, file: str) -> None:
+    path = folder / file
+    data = path.read_bytes()
+    path.unlink()
+    refused(folder, network, str(path))
+    cuts = (0, 5, len(data) // 2, len(data) - 3) if file.endswith(".safetensors") else (0, len(data) // 2)
+    for cut in cuts:
+        path.write_bytes(data[:cut])
+        refused(folder, network, str(path))
+    path.write_bytes(b"\xff" * 100)
+    refused(folder, network, str(path))
+
+
+@pytest.mark.parametrize(("network", "part"), [("diffusion", "tokenizer"), ("clip", "clip"), ("captioner", "captioner")])
+def test_a_missing_vocabulary_is_named(folder: Path, network: str, part: str) -> None:
+    for name in ("tokenizer.json", "vocab.json", "vocab.txt", "merges.txt"):
+        (folder / part / name).unlink(missing_ok=True)
+    refused(folder, network, "vocabulary")
+
+
+@pytest.mark.parametrize(
+    ("network", "part", "change"),
+    [
+        ("diffusion", "unet", {"block_out_channels": [16, 16, 16, 16]}),
+        ("diffusion", "unet", {"cross_attention_dim": 24}),
+        ("diffusion", "unet", {"layers_per_block": 3}),
+        ("diffusion", "vae", {"layers_per_block": 2}),
+        ("diffusion", "vae", {"latent_channels": 8}),
+        ("diffusion", "text_encoder", {"num_hidden_layers": 3}),
+        ("diffusion", "scheduler", {"beta_schedule": "magic"}),
+        ("clip", "clip", {"projection_dim": 24}),
+        ("vit", "vit", {"num_hidden_layers": 4}),
+        ("vit", "vit", {"model_type": "resnet"}),
+        (
+            "captioner",
+            "captioner",
+            {"vision_config": {"hidden_size": 32, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}},
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_their_config_are_refused(folder: Path, network: str, part: str, change: dict[str, Any]) -> None:
+    path = next(p for n in ("config.json", "scheduler_config.json") if (p := folder / part / n).is_file())
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    refused(folder, network, str(folder))
+
+
+def test_pickles_are_not_read(folder: Path) -> None:
+    path = folder / "clip" / "model.safetensors"
+    torch.save(load_file(path), folder / "clip" / "pytorch_model.bin")
+    path.unlink()
+    assert "safetensors" in refused(folder, "clip", str(path))
+
+
+def test_a_network_without_all_its_weights_is_refused(folder: Path) -> None:
+    for network, file in (
+        ("clip", "clip/model"),
+        ("diffusion", "vae/diffusion_pytorch_model"),
+        ("diffusion", "unet/diffusion_pytorch_model"),
+    ):
+        path = folder / f"{file}.safetensors"
+        tensors = load_file(path)
+        del tensors[next(k for k in tensors if "attn" in k or "attention" in k)]
+        save_file(tensors, path, {"format": "pt"})
+        assert "missing" in refused(folder, network, str(path))
+
+
+def test_an_autoencoder_with_the_old_names_of_its_attention_is_read(folder: Path, whole: Path) -> None:
+    """Those of SD 1.4 and 1.5 on the hub have them."""
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    new = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}
+    tensors = {}
+    for key, value in load_file(path).items():
+        for a, b in new.items():
+            key = key.replace(a, b) if "attentions" in key else key
+        tensors[key] = value
+    assert any("proj_attn" in k for k in tensors)
+    save_file(tensors, path, {"format": "pt"})
+    image = torch.rand(1, 3, 128, 128)
+    expected = weights.load(whole, "cpu").diffusion.encode(image)
+    assert torch.equal(weights.load(folder, "cpu").diffusion.encode(image), expected)
+
+
+def test_a_folder_without_a_part_can_be_used_for_the_others(folder: Path) -> None:
+    shutil.rmtree(folder / "captioner")
+    assert weights.load(folder, "cpu").clip
+    refused(folder, "captioner", "captioner")
+
+
+# The hub, without a network.
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def offline(*_: Any, **__: Any) -> Any:
+    raise ConnectionError("no route\nto host")
+
+
+def test_without_network_the_ways_out_are_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("model_info", "snapshot_download", "get_repo_discussions"):
+        monkeypatch.setattr(huggingface_hub, name, offline)
+    for network in weights.NETWORKS:
+        for local_only in (True, False):
+            with pytest.raises(WeightsError) as caught:
+                getattr(weights.load("sd15", "cpu", local_only=local_only), network)
+            assert "--preset mini" in str(caught.value)
+            assert "FOLDER" in str(caught.value)
+            assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsError, match="not been fetched"):
+        weights.preset_folder(weights.PRESETS["sd15"])
+
+
+def pretend_hub(monkeypatch: pytest.MonkeyPatch, source: Path, cache: Path, missing: str = "") -> list[dict[str, Any]]:
+    """A hub that holds one folder's files whatever is asked for."""
+    calls: list[dict[str, Any]] = []
+    files = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
+    listed = [SimpleNamespace(rfilename=f, size=1_000_000) for f in files if f != missing]
+
+    def download(repo: str, revision: str, allow_patterns: list[str]) -> str:
+        calls.append({"repo": repo, "revision": revision, "files": allow_patterns})
+        target = cache / f"models--{repo.replace('/', '--')}" / "snapshots" / revision.replace("/", "-")
+        for name in allow_patterns:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, target / name)
+        return str(target)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=listed))
+    return calls
+
+
+def test_the_first_use_says_what_is_fetched_and_the_second_fetches_nothing(
+    whole: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (whole / "clip" / "pytorch_model.bin").write_bytes(b"never")
+    calls = pretend_hub(monkeypatch, whole / "clip", cache)
+    said: list[str] = []
+    assert weights.load("sd15", "cpu", say=said.append).clip
+    part = weights.CLIPS["clip-b32"]
+    assert len(said) == 1
+    assert part.repo in said[0]
+    assert "MB" in said[0]
+    assert calls[0]["revision"] == part.revision
+    assert set(calls[0]["files"]) <= set(part.files)
+    for name in ("model_info", "snapshot_download"):
+        monkeypatch.setattr(huggingface_hub, name, offline)
+    assert weights.load("sd15", "cpu", local_only=True, say=said.append).clip
+    assert len(said) == 1
+    (whole / "clip" / "pytorch_model.bin").unlink()
+
+
+def test_weights_offered_by_the_hubs_converter(whole: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = pretend_hub(monkeypatch, whole / "captioner", cache)
+    talks = [
+        SimpleNamespace(is_pull_request=True, author="stranger", title=hub.OFFER, git_reference="refs/pr/1", num=1),
+        SimpleNamespace(is_pull_request=True, author=hub.BOT, title=hub.OFFER, git_reference="refs/pr/7", num=7),
+    ]
+    monkeypatch.setattr(huggingface_hub, "get_repo_discussions", lambda _: iter(talks))
+    assert weights.load("sd15", "cpu", say=lambda _: None).captioner
+    assert calls[0]["revision"] == "refs/pr/7"
+    monkeypatch.setattr(huggingface_hub, "get_repo_discussions", offline)
+    assert weights.load("sd15", "cpu", local_only=True).captioner
+    monkeypatch.setattr(huggingface_hub, "get_repo_discussions", lambda _: iter(talks[:1]))
+    with pytest.raises(WeightsError, match="no safetensors"):
+        weights.load("mini", "cpu", clip="clip-b16").clip  # noqa: B018
+
+
+def test_a_repository_without_the_file_is_refused_before_anything_is_fetched(
+    whole: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = pretend_hub(monkeypatch, whole / "vit", cache, missing="model.safetensors")
+    with pytest.raises(WeightsError, match=r"model\.safetensors"):
+        weights.load("sd15", "cpu", vit="dinov2").vit  # noqa: B018
+    assert not calls
+
+
+def test_sizes_for_people() -> None:
+    assert [hub.human(n) for n in (4_267_000_000, 991_000_000, 10)] == ["4.3 GB", "991 MB", "1 MB"]
+
+
+def test_the_description_names_every_preset_and_licence(cache: Path) -> None:
+    text = weights.describe()
+    for word in (*weights.PRESETS, "MIT", "BSD-3-Clause", "4.3 GB", "not fetched yet", "folder"):
+        assert word in text
