@@ -65,7 +65,9 @@ class Regions:
         if self.labels.ndim != 2 or self.labels.dtype != torch.int64:
             raise InputError(f"regions must be (h, w) int64, got {self.labels.dtype} {tuple(self.labels.shape)}")
         if self.labels.numel() and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.count:
-            raise InputError(f"region labels must lie in 0..{self.count - 1}, got {int(self.labels.min())}..{int(self.labels.max())}")
+            raise InputError(
+                f"region labels must lie in 0..{self.count - 1}, got {int(self.labels.min())}..{int(self.labels.max())}"
+            )
 
 
 @dataclass(frozen=True)

@@ -145,9 +145,7 @@ def test_atomic_write(tmp_path: Path) -> None:
         (errno.EIO, "was not written"),
     ],
 )
-def test_system_errors_become_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, sentence: str
-) -> None:
+def test_system_errors_become_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, sentence: str) -> None:
     failing(monkeypatch, number, 0)
     with pytest.raises(OutputError, match=sentence):
         atomic_write(tmp_path / "a.txt", b"data")

@@ -105,7 +105,8 @@ def test_tokenizers_know_every_word(tmp_path: Path) -> None:
     for word in THINGS:
         assert len(clip(word).input_ids) == 2 + len(word.split())
         assert bert.unk_token_id not in bert(word).input_ids
-    assert clip.decode(clip("a Red car, on GRASS").input_ids, skip_special_tokens=True).split() == "a red car , on grass".split()
+    said = clip.decode(clip("a Red car, on GRASS").input_ids, skip_special_tokens=True)
+    assert said.split() == ["a", "red", "car", ",", "on", "grass"]
     assert clip("a dog").input_ids[-1] == len(clip) - 1
 
 
@@ -166,7 +167,10 @@ def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline("a dog", num_inference_steps=2, output_type="np").images.shape == (1, 128, 128, 3)
     assert CLIPModel.from_pretrained(tmp_path / "clip", local_files_only=True).config.projection_dim == 128
-    assert BlipForConditionalGeneration.from_pretrained(tmp_path / "captioner", local_files_only=True).config.text_config.vocab_size < 100
+    assert (
+        BlipForConditionalGeneration.from_pretrained(tmp_path / "captioner", local_files_only=True).config.text_config.vocab_size
+        < 100
+    )
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:

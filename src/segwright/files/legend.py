@@ -74,9 +74,7 @@ def _line(entry: Entry, text: int) -> tuple[str, str]:
     return elide(_showable(entry.word, text), text, LONGEST_WORD * text), share
 
 
-def _draw(
-    picture: Pillow.Image, place: tuple[int, int], color: Color | None, word: str, share: str, text: int, width: int
-) -> None:
+def _draw(picture: Pillow.Image, place: tuple[int, int], color: Color | None, word: str, share: str, text: int, width: int) -> None:
     pen = ImageDraw.Draw(picture)
     x, y = place
     box, rule = (x, y, x + round(1.4 * text), y + round(1.2 * text)), max(1, text // 12)

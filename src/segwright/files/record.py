@@ -33,8 +33,7 @@ def segments(segmentation: Segmentation) -> list[dict[str, Any]]:
     scores = segmentation.scores
     if scores is not None and scores.values.shape[1:] != segmentation.labels.shape:
         raise InputError(
-            f"scores are {tuple(scores.values.shape[1:])} but the label map is {segmentation.labels.shape}; "
-            "resize the scores first"
+            f"scores are {tuple(scores.values.shape[1:])} but the label map is {segmentation.labels.shape}; resize the scores first"
         )
     return [_segment(segmentation, int(label)) for label in np.unique(segmentation.labels) if label]
 

@@ -12,7 +12,7 @@ BARE_GROUNDS = ("", "", "", " on a plain background", " on a pattern", " on noth
 
 
 def with_article(noun: str) -> str:
-    """"apple" -> "an apple"."""
+    """ "apple" -> "an apple"."""
     return ("an " if noun[0] in "aeio" or noun.startswith("um") else "a ") + noun
 
 

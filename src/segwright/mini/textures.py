@@ -59,7 +59,7 @@ def sky(rng: Generator, size: int) -> Array:
     low = _mix(top, np.ones(3, np.float32), np.full((), rng.uniform(0.2, 0.7), np.float32))
     y, _ = _axes(size)
     cloud = value_noise(rng, size, 5, 3) * 0.7 + value_noise(rng, size, 12, 7) * 0.3
-    cover = np.clip((cloud - rng.uniform(0.45, 0.7)) * 4, 0, 0.9)
+    cover = np.clip((cloud - rng.uniform(0.45, 0.7)) * 4, 0, 0.9).astype(np.float32)
     return _mix(_mix(top, low, y), np.ones(3, np.float32), cover)
 
 

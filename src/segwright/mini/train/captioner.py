@@ -39,7 +39,9 @@ def build(tokenizer: BertTokenizer, clip: CLIPModel) -> BlipForConditionalGenera
         "pad_token_id": tokenizer.pad_token_id, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
         "label_smoothing": 0.0,
     }  # fmt: skip
-    model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=64, image_text_hidden_size=64))
+    model = BlipForConditionalGeneration(
+        BlipConfig(text_config=text, vision_config=vision, projection_dim=64, image_text_hidden_size=64)
+    )
     start_from_clip(model, clip)
     return model
 
@@ -66,7 +68,7 @@ def start_from_clip(model: BlipForConditionalGeneration, clip: CLIPModel) -> Non
 
 
 def sober_caption(things: list[tuple[int, str | None, list[int]]], areas: list[int], stuff: str | None) -> str:
-    """"a red car and a dog on grass": things by visible area, the largest first."""
+    """ "a red car and a dog on grass": things by visible area, the largest first."""
     order = np.argsort([-a for a in areas], kind="stable")
     nouns = [f"{things[i][1]} {THINGS[things[i][0]]}" if things[i][1] else THINGS[things[i][0]] for i in order]
     return listing(nouns) + (f" on {stuff}" if stuff else "")

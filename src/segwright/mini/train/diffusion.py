@@ -47,10 +47,18 @@ class Painter(nn.Module):
         )  # fmt: skip
         self.text_encoder = CLIPTextModel(
             CLIPTextConfig(
-                vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4,
-                max_position_embeddings=CONTEXT, hidden_act="gelu", projection_dim=128, bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-            )  # fmt: skip
+                vocab_size=len(tokenizer),
+                hidden_size=128,
+                intermediate_size=256,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                max_position_embeddings=CONTEXT,
+                hidden_act="gelu",
+                projection_dim=128,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         )
 
 
@@ -113,7 +121,7 @@ def fit(
     torch.manual_seed(seed)
     latents = cache_latents(data, vae, folder, device)
     model = Painter(tokenizer).to(device)
-    model.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.unet.to(memory_format=torch.channels_last)
     plan = Plan(steps or round(minutes * STEPS_A_MINUTE), lr=2e-3, muon_lr=0.02, decay=0.3, ema=0.998)
     noising = schedule()
     alphas = noising.alphas_cumprod.to(device)

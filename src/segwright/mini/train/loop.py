@@ -99,7 +99,8 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], notes: dict) -> None
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict]:
     with safe_open(path, "pt") as file:
-        return {k: file.get_tensor(k) for k in file.keys()}, json.loads(file.metadata()["notes"])
+        names = list(file.keys())
+        return {k: file.get_tensor(k) for k in names}, json.loads(file.metadata()["notes"])
 
 
 def _average_gradients(params: list[nn.Parameter]) -> None:
@@ -153,7 +154,7 @@ def train(
     def checkpoint(step: int) -> None:
         if rank:
             return
-        tensors = {f"model.{n}": p for n, p in optimizer.params.items()}
+        tensors: dict[str, Tensor] = {f"model.{n}": p for n, p in optimizer.params.items()}
         tensors |= {f"opt.{n}": t for n, t in optimizer.state.items()} | {f"ema.{n}": t for n, t in average.items()}
         notes = {"step": step, "seed": seed, "seconds": seconds + time.monotonic() - begun, "figures": shown}
         save_checkpoint(path, tensors, notes)
@@ -165,7 +166,7 @@ def train(
         torch.manual_seed((seed * 1_000_003 + step) * 64 + rank)
         model.zero_grad(set_to_none=True)
         value, figures = loss(np.random.default_rng([seed, rank, step]), step)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         if world > 1:
             _average_gradients(params)
         nn.utils.clip_grad_norm_(params, 1.0)

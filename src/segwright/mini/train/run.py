@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
+from torch.multiprocessing.spawn import spawn
 from transformers import BlipImageProcessor, CLIPImageProcessor, CLIPModel, CLIPTokenizer, PreTrainedModel
 
 from segwright.errors import InputError
@@ -61,7 +62,7 @@ def train_preset(settings: Settings) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_work, (settings, port), settings.processes)  # type: ignore[no-untyped-call]
+    spawn(_work, (settings, port), settings.processes)
 
 
 def _work(rank: int, settings: Settings, port: int) -> None:
@@ -139,7 +140,9 @@ def _captioner(settings: Settings, data: Drawn, minutes: float, rank: int) -> di
     folder = settings.output / "captioner"
     tokenizer = bert_tokenizer(settings.output / "training" / f"words-{rank}")
     seen = CLIPModel.from_pretrained(_need(settings.output / "clip", "clip"), dtype=torch.float32)
-    model, notes = captioner.fit(data, tokenizer, seen, settings.output / "training", minutes, settings.seed, settings.device, settings.steps)
+    model, notes = captioner.fit(
+        data, tokenizer, seen, settings.output / "training", minutes, settings.seed, settings.device, settings.steps
+    )
     if rank == 0:
         model.generation_config.update(num_beams=3, max_length=32)
         _save_model(model, folder)
@@ -158,12 +161,14 @@ def _vae(settings: Settings, data: Drawn, minutes: float, rank: int) -> dict:
 def _diffusion(settings: Settings, data: Drawn, minutes: float, rank: int) -> dict:
     tokenizer = clip_tokenizer(settings.output / "training" / f"tokenizer-{rank}")
     coder = AutoencoderKL.from_pretrained(_need(settings.output / "vae", "vae"), torch_dtype=torch.float32)
-    coder.to(settings.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    coder.to(settings.device, memory_format=torch.channels_last)
     if rank == 0:
         diffusion.cache_latents(data, coder, settings.output / "training", settings.device)
     if dist.is_initialized():
         dist.barrier()
-    model, notes = diffusion.fit(data, tokenizer, coder, settings.output / "training", minutes, settings.seed, settings.device, settings.steps)
+    model, notes = diffusion.fit(
+        data, tokenizer, coder, settings.output / "training", minutes, settings.seed, settings.device, settings.steps
+    )
     if rank == 0:
         export_pipeline(model, coder, tokenizer, settings.output)
     return notes

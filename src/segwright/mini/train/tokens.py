@@ -32,11 +32,9 @@ def clip_tokenizer(folder: Path) -> CLIPTokenizer:
     """A byte-pair vocabulary in CLIP's layout, written to ``folder`` and read back by the class users load it with."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
-    bpe.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    bpe.train_from_iterator(
-        corpus() * 2, trainers.BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", show_progress=False)
-    )
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    bpe.train_from_iterator(corpus() * 2, trainers.BpeTrainer(vocab_size=2000, end_of_word_suffix="</w>", show_progress=False))
     merges = [tuple(m) for m in json.loads(bpe.to_str())["model"]["merges"]]
     tokens = alphabet + [a + "</w>" for a in alphabet] + [a + b for a, b in merges] + [START, END]
     folder.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
 
 def fit(data: Drawn, folder: Path, minutes: float, seed: int, device: str, steps: int | None = None) -> tuple[AutoencoderKL, dict]:
     torch.manual_seed(seed)
-    model = build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build().to(device, memory_format=torch.channels_last)
     plan = Plan(steps or round(minutes * STEPS_A_MINUTE), lr=2e-3, muon_lr=0.02, decay=0.4)
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:

@@ -1,0 +1,30 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniature preset
+	$(BIN)/segwright segment src/segwright/mini/data/JPEGImages/val_0000[0-7].jpg --preset mini -o out/demo
+
+test: $(VENV)/.installed-dev  ## the tests, offline
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## style, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	-$(BIN)/pip install -q -c constraints.txt -e ".[reference]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,48 @@
+"""segwright names what is in a picture and cuts it out, with frozen diffusion models and no training.
+
+>>> import segwright as sw
+>>> image = sw.read("street.jpg")
+>>> segmentation = sw.FreeSegDiff.load("mini")(image, words=["dog", "car"])
+>>> sw.save(segmentation, "street.png")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segwright import refine as refine
+    from segwright.explanation import explain as explain
+    from segwright.files.overlay import overlay as overlay
+    from segwright.files.save import save as save
+    from segwright.images import read as read
+    from segwright.methods.freeseg_diff import FreeSegDiff as FreeSegDiff
+    from segwright.methods.freeseg_diff import FreeSegDiffSettings as FreeSegDiffSettings
+    from segwright.photos import segment as segment
+    from segwright.types import Scores as Scores
+    from segwright.types import Segmentation as Segmentation
+    from segwright.weights import load as load
+
+try:
+    __version__ = version("segwright")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0"
+
+# name -> where it lives; imported when first used, so that ``import segwright`` stays light
+_HOMES = {
+    "read": "segwright.images", "save": "segwright.files.save", "overlay": "segwright.files.overlay",
+    "load": "segwright.weights", "segment": "segwright.photos", "explain": "segwright.explanation",
+    "FreeSegDiff": "segwright.methods.freeseg_diff", "FreeSegDiffSettings": "segwright.methods.freeseg_diff",
+    "Scores": "segwright.types", "Segmentation": "segwright.types",
+}  # fmt: skip
+__all__ = [*_HOMES, "__version__", "refine"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "refine":
+        return import_module("segwright.refine")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'segwright' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Regions or features + words -> scores."""
