@@ -25,7 +25,7 @@ from segwright.weights import Networks, load, preset_folder
 from segwright.words.nouns import keywords
 
 Figures = dict[str, float]
-POINTING_TIMESTEP = 300  # best of 100 .. 500 on training scenes
+POINTING_TIMESTEP = 100  # best of 100 .. 500 on training scenes
 POINTING_RESOLUTION = 32  # 16x16 cells of the 32x32 latent
 SEEDS = 8  # generated pictures a word
 GUIDANCE, STEPS = 3.0, 30
