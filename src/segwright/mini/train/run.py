@@ -144,7 +144,6 @@ def _captioner(settings: Settings, data: Drawn, minutes: float, rank: int) -> di
         data, tokenizer, seen, settings.output / "training", minutes, settings.seed, settings.device, settings.steps
     )
     if rank == 0:
-        model.generation_config.update(num_beams=3, max_length=32)
         _save_model(model, folder)
         tokenizer.save_pretrained(str(folder))
         processor(BlipImageProcessor).save_pretrained(str(folder))
