@@ -166,7 +166,7 @@ def _segment(options: argparse.Namespace) -> int:
             tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
         else:
             tqdm.write(_told(outcome, options.json), file=sys.stdout)
-    if bad:
+    if bad and len(photos) > 1:
         print(f"segwright: {bad} of {len(photos)} photos could not be done", file=sys.stderr)
     return 0 if not bad else 1 if bad < len(photos) else 2
 
