@@ -13,6 +13,8 @@ CLIP ViT-B/32, BLIP base. Their words would mean nothing, and one word for all r
 work. So caption and names are computed, and timed, and then replaced: the caption by ``CAPTION``, the names by its four
 nouns, one a region, in both variants. BLIP without knowledge never ends its sentence: it writes as many tokens as it may.
 
+A CPU without bfloat16 units is many times slower in bfloat16 than in float32: ``--only float32`` leaves that half out.
+
 "Same masks": the final label maps' mean IoU after the best match of labels, since k-means numbers regions at random.
 """
 

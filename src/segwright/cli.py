@@ -214,10 +214,10 @@ def _mini_scenes(options: argparse.Namespace) -> int:
 
 
 def _mini_train(options: argparse.Namespace) -> int:
-    from segwright.mini.train.run import Settings, train_preset
-
     if options.steps is not None and options.stage == "all":
         raise InputError("--steps counts for a single stage; name it with --stage, or give --minutes")
+    from segwright.mini.train.run import Settings, train_preset
+
     train_preset(
         Settings(
             Path(options.out),
