@@ -160,7 +160,7 @@ def _segment(options: argparse.Namespace) -> int:
     words, photos = _vocabulary(options), find_photos(options.photos)
     outcomes = segment(photos, _method(options).many, options.out, words)
     bad = 0
-    for outcome in tqdm(outcomes, total=len(photos), unit="photo", disable=len(photos) < 2, leave=False):
+    for outcome in tqdm(outcomes, total=len(photos), unit="photo", disable=True if len(photos) < 2 else None, leave=False):
         if outcome.error is not None or outcome.segmentation is None:
             bad += 1
             tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segwright.errors import OutputError, SegwrightError
+from segwright.errors import InputError, OutputError, SegwrightError
 from segwright.files.names import plan_names
 from segwright.files.save import save
 from segwright.images import find_photos, read
@@ -64,17 +64,39 @@ def _segment_batch(
         except SegwrightError as error:
             opened[photo] = error
     good = [photo for photo in photos if not isinstance(opened[photo], SegwrightError)]
-    results = dict(zip(good, method([opened[p] for p in good], words), strict=True)) if good else {}  # type: ignore[misc]
+    results = dict(zip(good, _run(method, [opened[p] for p in good], words), strict=True))  # type: ignore[misc]
     for photo in photos:
-        image = opened[photo]
+        image, result = opened[photo], results.get(photo)
         if isinstance(image, SegwrightError):
             yield Outcome(photo, error=image)
             continue
+        if isinstance(result, SegwrightError) or result is None:
+            yield Outcome(photo, error=result)
+            continue
         try:
-            files = save(results[photo], f"{stems[photo]}.png", image, photo=photo)
+            files = save(result, f"{stems[photo]}.png", image, photo=photo)
         except OutputError:
             raise
         except SegwrightError as error:
             yield Outcome(photo, error=error)
             continue
-        yield Outcome(photo, results[photo], tuple(files))
+        yield Outcome(photo, result, tuple(files))
+
+
+def _run(method: Method, images: list[Image], words: Sequence[str] | None) -> list[Segmentation | SegwrightError]:
+    """The batch at once, or one by one if the memory does not hold it; a photo too large by itself becomes an error."""
+    if not images:
+        return []
+    try:
+        return list(method(images, words))
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        if len(images) > 1:
+            return [result for image in images for result in _run(method, [image], words)]
+        height, width = images[0].shape[:2]
+        return [
+            InputError(
+                f"a photo of {width} x {height} pixels needs more memory than there is; make it smaller or use --refine none"
+            )
+        ]
