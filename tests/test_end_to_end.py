@@ -373,9 +373,7 @@ def test_unusable_files_are_one_sentence(name: str, seen: list[Image], tmp_path:
     path = tmp_path / name
     path.write_bytes(REFUSED[name]())
     assert run("segment", path, "-o", tmp_path / "out") == 2
-    first, second = capfd.readouterr().err.strip().splitlines()
-    assert name in one_sentence(first)
-    assert second == "segwright: 1 of 1 photos could not be done"
+    assert name in one_sentence(capfd.readouterr().err)
     assert not seen
     assert not (tmp_path / "out").exists()
 
