@@ -137,6 +137,7 @@ def train(
     path = folder / f"{name}.ckpt.safetensors"
     optimizer = MuonAdamW(model.named_parameters(), plan, adam_only)
     params = list(optimizer.params.values())
+    kind = params[0].device.type
     average = {n: p.detach().clone() for n, p in optimizer.params.items()} if plan.ema else {}
     start, seconds = 0, 0.0
     shown: dict[str, float] = {}
@@ -165,7 +166,8 @@ def train(
     for step in bar:
         torch.manual_seed((seed * 1_000_003 + step) * 64 + rank)
         model.zero_grad(set_to_none=True)
-        value, figures = loss(np.random.default_rng([seed, rank, step]), step)
+        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):  # CPUs without bfloat16 units are slower with it
+            value, figures = loss(np.random.default_rng([seed, rank, step]), step)
         value.backward()
         if world > 1:
             _average_gradients(params)
