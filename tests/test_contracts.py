@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from contracts import check_method, check_refiner
 
-from segwright.methods import METHODS
+from segwright.methods import METHODS, find_method
 from segwright.mini.voc import read_scenes
 from segwright.refine import REFINERS
 from segwright.types import Scores
@@ -17,7 +17,7 @@ from segwright.types import Scores
 def test_methods(name: str) -> None:
     shown = read_scenes("val", 3)
     photos = [shown.images[0], shown.images[1][:90, :117], shown.images[2][:33]]
-    check_method(METHODS[name].load("mini", "cpu").many, photos, ["dog", "car", "apple", "boat", "zebra crossing"])
+    check_method(find_method(name).load("mini", "cpu").many, photos, ["dog", "car", "apple", "boat", "zebra crossing"])
 
 
 @pytest.mark.parametrize("refine", REFINERS.values(), ids=REFINERS.keys())

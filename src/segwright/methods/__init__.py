@@ -1,5 +1,21 @@
-"""One file a method. ``METHODS`` maps the command line's names to classes with one shape of call."""
+"""One file a method, all with one shape: ``load(preset, device, dtype, **settings)``, then call it with a photo and words."""
 
-from segwright.methods.freeseg_diff import FreeSegDiff
+from importlib import import_module
+from typing import Any
 
-METHODS = {"freeseg-diff": FreeSegDiff}
+# The command line's name -> module and class; the modules are heavy, so each is imported when it is asked for.
+METHODS = {"freeseg-diff": ("segwright.methods.freeseg_diff", "FreeSegDiff")}
+
+
+def find_method(name: str) -> Any:
+    """The class of a method of ``METHODS``. Its ``Settings`` is the dataclass of its settings.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    from segwright.errors import InputError
+
+    if name not in METHODS:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, got {name!r}")
+    module, kind = METHODS[name]
+    return getattr(import_module(module), kind)

@@ -6,18 +6,19 @@ Figure 2 of the paper is ``FreeSegDiff.steps``; the options that the paper does 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.labels.regions_by_clip import Named, keep_best_region, name_regions, paint
+from segwright.methods.refining import parse_refiners, refine
 from segwright.methods.sharpen import sharpen
 from segwright.models.diffusion import FeatureSettings
-from segwright.refine import crf_binary, pamr
+from segwright.refine import REFINERS, crf_binary
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks, load
@@ -25,7 +26,7 @@ from segwright.words.candidates import Candidates, candidates
 from segwright.words.nouns import Keyword, keywords
 from segwright.words.vocabulary import check_words
 
-REFINERS: dict[str, Callable[[Image, Scores], Scores]] = {"crf": crf_binary, "pamr": pamr}
+OWN_REFINERS = REFINERS | {"crf": crf_binary}
 BACKBONES = ("diffusion", "clip", "vit", "rgb")
 RULES = ("paper", "reference", "none")
 BACKGROUND = ("background", "nothing", "a plain background", "a pattern")
@@ -44,7 +45,7 @@ class FreeSegDiffSettings:
         candidates: how keywords pick classes: "paper" (Sec. 3.1.1), "reference" (the published implementation's rule),
             "none": every word competes (Table 2's baseline).
         templates: prompts for words; the published implementation uses bare names.
-        refine: "crf", "pamr" (Table 7) or None.
+        refine: "crf", "pamr" (Table 7), several joined by commas, or None.
         background: prompts that compete with the nouns when no words are given; what is nearest to one of them stays
             unlabelled. The paper names every region of an open vocabulary; give () for that.
         restrict: only candidates compete for a region (the published implementation); the paper lets all words compete
@@ -78,10 +79,10 @@ class FreeSegDiffSettings:
             ("prompt", self.prompt, ("empty", "caption")),
             ("backbone", self.backbone, BACKBONES),
             ("candidates", self.candidates, RULES),
-            ("refine", self.refine, (*REFINERS, None)),
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
+        parse_refiners(self.refine, OWN_REFINERS)
         if self.clusters < 1 or self.restarts < 1:
             raise InputError(f"clusters and restarts must be at least 1, got {self.clusters} and {self.restarts}")
 
@@ -122,6 +123,7 @@ class FreeSegDiff:
 
     networks: Networks
     settings: FreeSegDiffSettings = field(default_factory=FreeSegDiffSettings)
+    Settings: ClassVar = FreeSegDiffSettings
 
     @classmethod
     def load(
@@ -226,9 +228,7 @@ class FreeSegDiff:
 
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label (Sec. 3.1.3, Table 7)."""
-        scores = steps.scores
-        if self.settings.refine and len(scores.labels) > 1:
-            scores = REFINERS[self.settings.refine](steps.image, scores)
+        scores = refine(steps.image, steps.scores, self.settings.refine, OWN_REFINERS)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
 
     def _notes(self, steps: Steps) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""The command line: parse, call, print. Errors become exit codes here and nowhere else.
+
+Exit codes: 0 done, 1 some photos could not be done, 2 nothing could be done, 130 interrupted.
+One file a family of commands; each has ``add(commands)``, and imports the heavy parts only when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from segwright.cli import mini, presets, segment
+from segwright.cli.options import EPILOG
+from segwright.errors import SegwrightError
+
+ABOUT = "Cut out of a photograph whatever can be named, with frozen diffusion models and no training."
+COMMANDS = (segment, presets, mini)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SegwrightError as error:
+        print(f"segwright: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("segwright: interrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    from segwright import __version__
+
+    top = argparse.ArgumentParser(prog="segwright", description=ABOUT, epilog=EPILOG)
+    top.add_argument("--version", action="version", version=f"segwright {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for family in COMMANDS:
+        family.add(commands)
+    return top

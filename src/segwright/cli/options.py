@@ -1,0 +1,80 @@
+"""What several commands share: words, networks, a method and its settings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any
+
+from segwright.errors import InputError
+
+EPILOG = "Weights: --preset mini ships with the package (a small drawn world only); others are fetched when first used."
+# Options that are settings of a method, by the settings' own names; None means: as the method has it.
+SETTINGS = ("refine", "clusters", "candidates", "sharpen_first", "seed")
+
+
+def add_words(command: argparse.ArgumentParser) -> None:
+    words = command.add_mutually_exclusive_group()
+    words.add_argument(
+        "--words", metavar='"dog, sofa"', help="what to look for, separated by commas; without words the caption names it"
+    )
+    words.add_argument("--words-file", metavar="F", help="a file with one word a line")
+    words.add_argument("--vocabulary", metavar="NAME", help="a benchmark's classes: voc, coco, ade20k, cityscapes, mini ...")
+
+
+def add_networks(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--preset", help="sd14, sd15, sd21, sdxl, mini or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
+    command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
+    command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+
+
+def add_method(command: argparse.ArgumentParser) -> None:
+    """Words, networks, ``--method`` and every method's settings."""
+    from segwright.methods import METHODS
+
+    add_words(command)
+    add_networks(command)
+    command.add_argument("--method", choices=tuple(METHODS), default="freeseg-diff", help="default: freeseg-diff")
+    command.add_argument("--refine", metavar="R,R", help="what sharpens, in this order: crf, pamr; or none (default: crf)")
+    command.add_argument("--seed", type=int, help="default: 0")
+    freeseg = command.add_argument_group("settings of freeseg-diff")
+    freeseg.add_argument("--clusters", type=int, metavar="K", help="regions a photo (default: 4)")
+    freeseg.add_argument(
+        "--candidates", choices=("paper", "reference", "none"), help="how the caption picks words (default: paper)"
+    )
+    freeseg.add_argument(
+        "--sharpen-first", action="store_true", default=None, help="our own order: sharpen and split regions before naming them"
+    )
+
+
+def method(options: argparse.Namespace) -> Any:
+    """The method asked for, with the settings that were given.
+
+    Raises:
+        InputError: a setting that this method does not have.
+    """
+    from segwright.methods import find_method
+
+    kind = find_method(options.method)
+    known = {f.name for f in fields(kind.Settings)}
+    given = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
+    foreign = sorted(set(given) - known)
+    if foreign:
+        flags = ", ".join("--" + name.replace("_", "-") for name in foreign)
+        raise InputError(f"{flags} is no setting of {options.method}; leave it out or choose another --method")
+    if given.get("refine") == "none":
+        given["refine"] = None
+    return kind.load(options.preset, options.device, options.dtype, **given)
+
+
+def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """The words given in one of the three ways, or None."""
+    from segwright.words import vocabulary
+
+    if options.words is not None:
+        return vocabulary.parse_words(options.words)
+    if options.words_file is not None:
+        return vocabulary.read_words_file(options.words_file)
+    if options.vocabulary is not None:
+        return vocabulary.load(options.vocabulary).words
+    return None
