@@ -8,7 +8,7 @@ from segwright.errors import InputError
 from segwright.refine import REFINERS
 from segwright.types import Image, Scores
 
-Refiner = Callable[[Image, Scores], Scores]
+Refiner = Callable[..., Scores]
 
 
 def parse_refiners(text: str | None, known: Mapping[str, object] = REFINERS) -> tuple[str, ...]:
