@@ -40,6 +40,7 @@ def add(commands: Any) -> None:
     measure.add_argument(
         "--only", metavar="ROW,ROW", help="clip, captioner, vae, generation, attention, regions, freeseg, open, size"
     )
+    measure.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     measure.add_argument("-o", "--out", metavar="FILE", help="a JSON file for the figures")
     measure.set_defaults(run=_measure)
     sheets = steps.add_parser("sheets", help="the model card's pictures of a preset")
@@ -83,7 +84,7 @@ def _measure(options: argparse.Namespace) -> int:
     from segwright.mini.measure import ROWS, measure
 
     only = tuple(options.only.split(",")) if options.only else ROWS
-    figures = measure(options.preset, options.split, options.limit, only)
+    figures = measure(options.preset, options.split, options.limit, only, dtype=options.dtype)
     text = json.dumps(figures, indent=1)
     print(text)
     if options.out:

@@ -252,7 +252,12 @@ ROWS = tuple(MEASURES)
 
 
 def measure(
-    preset: str = "mini", split: str = "val", limit: int | None = None, rows: tuple[str, ...] = ROWS, scenes: Shipped | None = None
+    preset: str = "mini",
+    split: str = "val",
+    limit: int | None = None,
+    rows: tuple[str, ...] = ROWS,
+    scenes: Shipped | None = None,
+    dtype: str = "float32",
 ) -> Figures:
     """The rows asked for, on the shipped scenes of a split.
 
@@ -262,7 +267,7 @@ def measure(
     unknown = set(rows) - set(ROWS)
     if unknown:
         raise InputError(f"rows must be of {', '.join(ROWS)}, got {', '.join(sorted(unknown))}")
-    networks = load(preset, "cpu")
+    networks = load(preset, "cpu", dtype)
     shown = scenes or read_scenes(split, limit)
     figures: Figures = {}
     for row in rows:
