@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from segwright.errors import OutputError
 
+TEMPORARY = ".segwright-"  # what every name begins with that is not there yet
 Content = bytes | Callable[[BinaryIO], object]
 
 
@@ -56,7 +57,7 @@ def _temporary(path: Path) -> Path:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.parent / f".segwright-{secrets.token_hex(6)}.tmp"
+    return path.parent / f"{TEMPORARY}{secrets.token_hex(6)}.tmp"
 
 
 def _fill(path: Path, content: Content) -> None:

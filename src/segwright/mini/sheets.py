@@ -9,34 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
 
 from segwright.errors import SegwrightError
 from segwright.files.disk import atomic_write
 from segwright.files.overlay import overlay
+from segwright.files.sheets import grid
 from segwright.methods.freeseg_diff import FreeSegDiff
 from segwright.mini.measure import POINTING_TIMESTEP, attention_maps, generate
 from segwright.mini.scenes import THINGS, WORLD, find_font, glyph_image
 from segwright.mini.voc import Shipped, read_scenes
 from segwright.types import Image
 from segwright.weights import Networks, load
-
-GAP, TEXT = 4, 14
-
-
-def grid(rows: Sequence[Sequence[Image]], names: Sequence[str], width: int = 110) -> Image:
-    """Rows of equally sized pictures, each row with its name at the left."""
-    side_y, side_x = rows[0][0].shape[:2]
-    columns = max(len(row) for row in rows)
-    canvas = Pillow.new("RGB", (width + columns * (side_x + GAP), len(rows) * (side_y + GAP)), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT)
-    for i, (row, name) in enumerate(zip(rows, names, strict=True)):
-        y = i * (side_y + GAP)
-        draw.text((4, y + side_y // 2 - TEXT // 2), name, "black", font)
-        for j, picture in enumerate(row):
-            canvas.paste(Pillow.fromarray(picture), (width + j * (side_x + GAP), y))
-    return np.asarray(canvas)
-
 
 def glyph_sheet(font: str | None = None) -> Image:
     """Every word's glyphs; the held-out ones stand behind a gap."""

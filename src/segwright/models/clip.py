@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.models.keys import key_map
 from segwright.models.pixels import Pixels, as_tensor, resize, resize_masks
 from segwright.types import Image
 
@@ -144,6 +145,18 @@ class Clip:
         tokens = out.hidden_states[layer][:, 1:].float()
         cells = pixels.shape[2] // self.model.config.vision_config.patch_size
         return tokens.transpose(1, 2).unflatten(2, (cells, cells)).contiguous()
+
+    @torch.no_grad()
+    def keys(self, images: Sequence[Image | Tensor], layer: int = -2, side: int | None = None) -> Tensor:
+        """Keys of a layer's attention (OVDiff: the last but one); ``side`` and shape as ``patch_features``.
+
+        Raises:
+            InputError: a layer that is not there.
+        """
+        pixels = self.pixels(images, self.device, self.model.dtype, side)
+        cells = pixels.shape[2] // self.model.config.vision_config.patch_size
+        tower = self.model.vision_model
+        return key_map(tower, layer, cells, lambda: tower(pixel_values=pixels, interpolate_pos_encoding=side is not None))
 
 
 def _square(photo: Tensor, mask: Tensor) -> Tensor:

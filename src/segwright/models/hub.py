@@ -21,7 +21,8 @@ class Part:
         size: bytes of the fetched files, about.
         files: what is fetched, and nothing else (no half-precision, pickled or single-file copies).
         converted: main has pickles only; the weights come from the pull request in which the hub's own bot
-            offers them as safetensors, found when they are first fetched.
+            offers them as safetensors, found when they are first fetched. With revision "main" (no commit could be
+            looked up for it) main itself is tried where there is no such pull request.
     """
 
     repo: str
@@ -109,4 +110,6 @@ def _converted_revision(part: Part) -> str:
     for talk in get_repo_discussions(part.repo):
         if talk.is_pull_request and talk.author == BOT and talk.title == OFFER:
             return talk.git_reference or f"refs/pr/{talk.num}"
+    if part.revision == "main":
+        return part.revision
     raise WeightsError(f"{part.repo} offers no safetensors weights, and segwright loads no pickles; {WAYS_OUT}")

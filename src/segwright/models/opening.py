@@ -86,7 +86,7 @@ def open_captioner(folder: Path, device: torch.device, dtype: torch.dtype) -> An
 
 
 def open_vit(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """``segwright.models.vit.Vit``, of the ViT or the DINOv2 family.
+    """``segwright.models.vit.Vit``, of the ViT (DINO too), DINOv2 or MAE family.
 
     Raises:
         WeightsError: something is missing, damaged, does not fit or is of another family.
@@ -95,13 +95,46 @@ def open_vit(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
 
     family = read_json(folder / "config.json").get("model_type")
     with _quiet():
-        from transformers import Dinov2Model, Dinov2WithRegistersModel, ViTModel
+        from transformers import Dinov2Model, Dinov2WithRegistersModel, ViTMAEModel, ViTModel
 
-        kinds = {"vit": ViTModel, "dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+        kinds: dict[str, Any] = {
+            "vit": ViTModel, "dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel, "vit_mae": ViTMAEModel,
+        }  # fmt: skip
         if family not in kinds:
             raise WeightsError(f"{folder / 'config.json'} is of type {family!r}; as a backbone {', '.join(kinds)} are known")
-        extra = {"add_pooling_layer": False} if family == "vit" else {}
-        return Vit(_transformers(kinds[family], folder, dtype, **extra).to(device), _pixels(folder))
+        options: dict[str, dict[str, Any]] = {"vit": {"add_pooling_layer": False}, "vit_mae": {"mask_ratio": 0.0}}
+        return Vit(_transformers(kinds[family], folder, dtype, **options.get(str(family), {})).to(device), _pixels(folder))
+
+
+def open_sam(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """``segwright.models.sam.Sam``.
+
+    Raises:
+        WeightsError: something is missing, damaged or does not fit.
+    """
+    from segwright.models.sam import Sam
+
+    with _quiet():
+        from transformers import SamModel
+
+        model = _transformers(SamModel, folder, dtype)
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        return Sam(model.to(device), Pixels(int(model.config.vision_config.image_size), mean, std, "bilinear"))
+
+
+def open_groupvit(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """``segwright.models.groupvit.GroupVit``.
+
+    Raises:
+        WeightsError: something is missing, damaged or does not fit.
+    """
+    from segwright.models.groupvit import GroupVit
+
+    with _quiet():
+        from transformers import GroupViTModel
+
+        model = _transformers(GroupViTModel, folder, dtype)
+        return GroupVit(model.to(device), _tokenizer("CLIPTokenizer", folder), _pixels(folder))
 
 
 OPENERS: dict[str, Callable[[Path, torch.device, torch.dtype], Any]] = {
@@ -109,6 +142,10 @@ OPENERS: dict[str, Callable[[Path, torch.device, torch.dtype], Any]] = {
     "clip": open_clip,
     "captioner": open_captioner,
     "vit": open_vit,
+    "dino": open_vit,
+    "mae": open_vit,
+    "sam": open_sam,
+    "groupvit": open_groupvit,
 }
 
 
@@ -143,6 +180,18 @@ def _diffusers(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
             folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     return _frozen(model, info, path)
+
+
+def open_diffusers(name: str, folder: Path, dtype: torch.dtype) -> Any:
+    """A diffusers model of that class, on the CPU, frozen.
+
+    Raises:
+        WeightsError: something is missing, damaged or does not fit.
+    """
+    with _quiet():
+        import diffusers
+
+        return _diffusers(getattr(diffusers, name), folder, dtype)
 
 
 def _transformers(kind: Any, folder: Path, dtype: torch.dtype, **extra: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Plain vision transformers (ViT, DINOv2) as feature extractors: the other backbones of FreeSeg-Diff's Table 3."""
+"""Plain vision transformers (ViT, DINO, DINOv2, MAE) as feature extractors: FreeSeg-Diff's Table 3, OVDiff's Table 2."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.models.keys import key_map
 from segwright.models.pixels import Pixels
 from segwright.types import Image
 
 
 class Vit:
-    """A frozen ``transformers`` ViTModel or Dinov2Model."""
+    """A frozen ``transformers`` ViTModel, Dinov2Model or ViTMAEModel."""
 
     def __init__(self, model: Any, pixels: Pixels) -> None:
         self.model = model
@@ -38,16 +39,32 @@ class Vit:
         Raises:
             InputError: a layer that is not there.
         """
-        depth, patch = self.model.config.num_hidden_layers, int(self.model.config.patch_size)
+        depth = self.model.config.num_hidden_layers
         if not -depth <= layer <= -1:
             raise InputError(f"layer must be -1 (the last) .. {-depth}, got {layer}")
-        cells = (side or self.pixels.side) // patch
-        if cells < 1:
-            raise InputError(f"side must be at least one patch of {patch} pixels, got {side}")
-        pixels = self.pixels(images, self.device, self.model.dtype, cells * patch)
-        # Dinov2 always fits its positions to the input; ViT must be told to.
-        extra = {} if self.model.config.model_type.startswith("dinov2") else {"interpolate_pos_encoding": True}
-        out = self.model(pixel_values=pixels, output_hidden_states=layer < -1, **extra)
+        pixels, cells = self._input(images, side)
+        out = self._run(pixels, cells, output_hidden_states=layer < -1)
         tokens = out.last_hidden_state if layer == -1 else out.hidden_states[layer]
         kept = tokens[:, -cells * cells :].float()  # class and register tokens stand first
         return kept.transpose(1, 2).unflatten(2, (cells, cells)).contiguous()
+
+    @torch.no_grad()
+    def keys(self, images: Sequence[Image | Tensor], layer: int = -1, side: int | None = None) -> Tensor:
+        """Keys of a layer's attention (OVDiff: DINO's last); arguments, shape and errors as ``features``."""
+        pixels, cells = self._input(images, side)
+        return key_map(self.model, layer, cells, lambda: self._run(pixels, cells))
+
+    def _input(self, images: Sequence[Image | Tensor], side: int | None) -> tuple[Tensor, int]:
+        patch = int(self.model.config.patch_size)
+        cells = (side or self.pixels.side) // patch
+        if cells < 1:
+            raise InputError(f"side must be at least one patch of {patch} pixels, got {side}")
+        return self.pixels(images, self.device, self.model.dtype, cells * patch), cells
+
+    def _run(self, pixels: Tensor, cells: int, **options: Any) -> Any:
+        family = self.model.config.model_type
+        if not family.startswith("dinov2"):  # Dinov2 always fits its positions to the input; ViT must be told to
+            options["interpolate_pos_encoding"] = True
+        if family == "vit_mae":  # it sorts its patches by this noise; its mask ratio is set to 0 when it is opened
+            options["noise"] = torch.arange(cells * cells, device=pixels.device).float().expand(len(pixels), -1)
+        return self.model(pixel_values=pixels, **options)

@@ -1,0 +1,131 @@
+"""``segwright prototypes`` and ``segwright bank``: OVDiff's words, made once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segwright.cli.options import EPILOG, add_networks, split
+from segwright.errors import InputError
+
+
+def add(commands: Any) -> None:
+    _add_prototypes(commands)
+    _add_bank(commands)
+
+
+def _add_prototypes(commands: Any) -> None:
+    command = commands.add_parser(
+        "prototypes", help="make OVDiff's prototypes of words; goes on where it was broken off", epilog=EPILOG
+    )
+    command.add_argument("words", metavar='"dog, sofa"', help="what to make, separated by commas")
+    command.add_argument("-o", "--out", required=True, metavar="BANK", help="the bank's folder, begun if there is none")
+    add_networks(command)
+    command.add_argument("--support", type=int, metavar="N", help="support pictures a word (default: 32)")
+    command.add_argument("--batch", type=int, metavar="B", help="pictures made at once (default: 8)")
+    command.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the preset's; 30)")
+    command.add_argument("--guidance", type=float, metavar="G", help="guidance scale (default: the preset's; 8)")
+    command.add_argument("--scheduler", metavar="S", help="dpm++, unipc, ddim, pndm or lcm (default: the preset's; dpm++)")
+    command.add_argument("--extractors", metavar="E,E", help="of sd, clip, dino, mae (default: the preset's; sd,clip,dino)")
+    command.add_argument("--proposals", metavar="P", help="attention, maskcut or sam (default: attention)")
+    command.add_argument("--stuff", metavar='"grass, sky"', help="which of the words are stuff, not things")
+    command.add_argument("--seed", type=int, help="default: 42")
+    command.set_defaults(run=_prototypes)
+
+
+def _add_bank(commands: Any) -> None:
+    inner = commands.add_parser("bank", help="look into a bank of prototypes, check it, take words out")
+    steps = inner.add_subparsers(title="steps", metavar="STEP", required=True)
+    show = steps.add_parser("show", help="a contact sheet of support pictures with their masks")
+    show.add_argument("bank", metavar="BANK")
+    show.add_argument("--words", metavar='"dog, sofa"', help="default: all")
+    show.add_argument("-o", "--out", metavar="FILE.png", help="default: BANK/sheet.png")
+    show.set_defaults(run=_show)
+    verify = steps.add_parser("verify", help="check every file against its checksum; exit code 1 if anything is wrong")
+    verify.add_argument("bank", metavar="BANK")
+    verify.set_defaults(run=_verify)
+    remove = steps.add_parser("remove", help="take a word out")
+    remove.add_argument("word", metavar="WORD")
+    remove.add_argument("bank", metavar="BANK")
+    remove.set_defaults(run=_remove)
+
+
+def _settings(options: argparse.Namespace, networks: Any) -> Any:
+    """An existing bank's settings, or the defaults, with what was given instead."""
+    from segwright.methods.support import SupportSettings, support_of
+
+    before = support_of(options.out) or SupportSettings()
+    sampling = {k: v for k in ("steps", "guidance", "scheduler") if (v := getattr(options, k)) is not None}
+    given = {"pictures": options.support, "batch": options.batch, "proposals": options.proposals, "seed": options.seed}
+    if options.extractors is not None:
+        given["extractors"] = split(options.extractors)
+    given = {k: v for k, v in given.items() if v is not None}
+    if sampling:
+        given["sampling"] = replace(before.sampling or networks.preset.sampling, **sampling)
+    return replace(before, **given)
+
+
+def _prototypes(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from segwright.methods.ovdiff import ovdiff_networks
+    from segwright.methods.support import make_words, open_bank
+    from segwright.words.vocabulary import parse_words
+
+    words = parse_words(options.words)
+    stuff = split(options.stuff or "")
+    foreign = [word for word in stuff if word not in words]
+    if foreign:
+        raise InputError(f"--stuff names {foreign[0]!r}, which is not among the words; add it to them")
+    networks = ovdiff_networks(options.preset, options.device, options.dtype)
+    settings = _settings(options, networks)
+    bank = open_bank(networks, options.out, settings)
+    missing = [word for word in words if bank.get(word) is None]
+    done: dict[str, int] = {}
+    with tqdm(total=len(missing) * settings.pictures, unit="picture", disable=None if missing else True, leave=False) as bar:
+
+        def progress(word: str, made: int, _of: int) -> None:
+            bar.set_description(word)
+            bar.update(made - done.get(word, 0))
+            done[word] = made
+
+        make_words(networks, bank, words, settings, stuff, progress)
+    print(f"{bank.folder}: made {', '.join(missing) or 'nothing new'}; it has {', '.join(bank.entries())}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from segwright.explanation import bank_sheet
+    from segwright.explanation.html import image_bytes
+    from segwright.files.bank import Bank
+    from segwright.files.disk import atomic_write
+
+    bank = Bank.open(options.bank)
+    for entry in bank.entries().values():
+        print(f"{entry.word} ({entry.kind}): {bank.settings['support']['pictures']} pictures, {entry.folder}")
+    sheet = bank_sheet(bank, split(options.words) if options.words else None)
+    print(atomic_write(options.out or Path(options.bank) / "sheet.png", image_bytes(sheet)))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from segwright.files.bank import Bank
+
+    bank = Bank.open(options.bank)
+    wrong = bank.verify()
+    for sentence in wrong:
+        print(f"segwright: {sentence}", file=sys.stderr)
+    if not wrong:
+        print(f"{bank.folder}: {len(bank.entries())} words, all files as they were made")
+    return 1 if wrong else 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    from segwright.files.bank import Bank
+
+    Bank.open(options.bank).remove(options.word)
+    print(f"removed {options.word} from {options.bank}")
+    return 0
