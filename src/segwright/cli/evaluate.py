@@ -1,0 +1,128 @@
+"""``segwright evaluate``, ``compare``, ``table`` and ``datasets``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from segwright.cli.options import EPILOG, add_method, add_networks, loading, settings, split, vocabulary
+
+
+def add(commands: Any) -> None:
+    _add_evaluate(commands)
+    _add_compare(commands)
+    _add_table(commands)
+    command = commands.add_parser("datasets", help="the data sets: classes, folder layout, protocol, licence")
+    command.set_defaults(run=_datasets)
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = commands.add_parser("evaluate", help="measure a method on a data set; goes on where it was broken off", epilog=EPILOG)
+    command.add_argument("--data", required=True, metavar="NAME", help="voc, coco-object, ade20k, mini ...: see segwright datasets")
+    command.add_argument("--root", metavar="DIR", help="the folder that holds the data set; mini ships with segwright")
+    command.add_argument("--split", help="default: the data set's validation split")
+    command.add_argument("--protocol", default="segwright", help="segwright (default), tcl, sclip or paper")
+    command.add_argument("--limit", type=int, metavar="N", help="the first N photos")
+    command.add_argument("--extra-words", metavar='"grass, sky"', help="asked for as well; what they find counts as background")
+    command.add_argument("--present-only", action="store_true", help="ask each photo only for the words in its truth")
+    _add_running(command)
+    command.add_argument("--restart", action="store_true", help="throw away what is in REPORT")
+    add_method(command)
+    command.add_argument("-o", "--out", required=True, metavar="REPORT", help="folder for the report; a run in it is continued")
+    command.set_defaults(run=_evaluate)
+
+
+def _add_running(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", type=int, default=1, metavar="N", help="processes on the CPU (default: 1)")
+    command.add_argument("--batch", type=int, default=1, metavar="B", help="photos through the networks at once (default: 1)")
+
+
+def _add_compare(commands: Any) -> None:
+    command = commands.add_parser("compare", help="reports side by side, with paired bootstrap differences to the first")
+    command.add_argument("reports", nargs="+", metavar="REPORT")
+    command.add_argument("--measure", choices=("miou", "miou_without_background", "miou_per_image", "pixel_accuracy"))
+    command.set_defaults(run=_compare)
+
+
+def _add_table(commands: Any) -> None:
+    command = commands.add_parser("table", help="run a table of a paper again: published beside measured", epilog=EPILOG)
+    command.add_argument("name", nargs="?", metavar="NAME", help="freeseg-diff/2, g4seg/fig4 ...; without it they are listed")
+    command.add_argument("--root", metavar="DIR", help="the folder that holds VOCdevkit, coco ...")
+    command.add_argument("--data", metavar="NAME", help="mini: every row on the miniature world; else only that column")
+    command.add_argument("--split", help="another split than the table's")
+    command.add_argument("--limit", type=int, metavar="N", help="the first N photos")
+    command.add_argument("--bank", metavar="DIR", help="folder for OVDiff's prototypes (default: in the cache)")
+    _add_running(command)
+    add_networks(command)
+    command.add_argument("-o", "--out", default="segwright-tables", metavar="DIR", help="default: segwright-tables")
+    command.set_defaults(run=_table)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from segwright.datasets import open_dataset
+    from segwright.evaluation.method import MethodSpec
+    from segwright.evaluation.run import evaluate
+
+    dataset = open_dataset(options.data, options.root, options.split, vocabulary(options))
+    method = MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
+    report = evaluate(
+        method,
+        dataset,
+        options.out,
+        options.protocol,
+        options.limit,
+        options.workers,
+        options.batch,
+        not options.restart,
+        split(options.extra_words or ""),
+        options.present_only,
+        progress=None,
+    )
+    from segwright.evaluation.report import MEASURES, percent
+
+    content = report.content
+    for name in MEASURES:
+        low, high = content["intervals"][name]
+        mark = "  <- the protocol's headline" if name == content["measure"] else ""
+        print(f"{name}: {percent(content[name])}  (95 %: {percent(low)} .. {percent(high)}){mark}")
+    print(f"{content['photos']} photos -> {report.folder}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from segwright.comparison import compare, table
+
+    print(table(compare(options.reports, options.measure)))
+    return 0
+
+
+def _table(options: argparse.Namespace) -> int:
+    from segwright.tables import names, table, text
+
+    if options.name is None:
+        print("\n".join(f"{name}: {title}" for name, title in names().items()))
+        return 0
+    lines = table(
+        options.name,
+        options.root,
+        options.data,
+        options.out,
+        options.preset,
+        options.device,
+        options.dtype,
+        options.limit,
+        options.split,
+        options.workers,
+        options.batch,
+        options.bank,
+        progress=None,
+    )
+    print(text(options.name, lines), end="")
+    return 0
+
+
+def _datasets(options: argparse.Namespace) -> int:
+    from segwright.datasets import describe
+
+    print(describe())
+    return 0

@@ -1,0 +1,1 @@
+"""``segwright evaluate``: protocols, one photo's measurement, the run folder, workers, figures, reports."""

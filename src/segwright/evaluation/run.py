@@ -1,0 +1,160 @@
+"""Method x data set x protocol -> report: resumable, in one process or several."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segwright.datasets.dataset import Dataset
+from segwright.errors import InputError
+from segwright.evaluation.figures import headline, photo_score
+from segwright.evaluation.measuring import Record, Task
+from segwright.evaluation.method import MethodSpec, facts_of, name_of, settings_known, with_settings
+from segwright.evaluation.protocols import TAKES_STUFF, find_protocol, settings_for
+from segwright.evaluation.report import make_report, markdown
+from segwright.evaluation.sheet import encode_sheet
+from segwright.evaluation.store import Store
+from segwright.evaluation.workers import alone, check_workers, together
+from segwright.files.disk import write_together
+from segwright.files.record import encode_record, versions
+from segwright.methods import find_method
+from segwright.words.vocabulary import check_words
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``evaluate`` returns.
+
+    Attributes:
+        folder: with report.json, report.md, contact.png, predictions/, photos.jsonl and run.json.
+        content: report.json's.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+
+    @property
+    def miou(self) -> float:
+        """Dataset-level mIoU, 0..1, whatever the protocol's headline is."""
+        return float(self.content["miou"])
+
+
+def evaluate(
+    method: Any,
+    dataset: Dataset,
+    out: str | os.PathLike[str],
+    protocol: str = "segwright",
+    limit: int | None = None,
+    workers: int = 1,
+    batch: int = 1,
+    resume: bool = True,
+    extra_words: Sequence[str] = (),
+    present_only: bool = False,
+    seed: int = 0,
+    progress: bool | None = False,
+) -> Report:
+    """Measure a method on a data set and write a report; goes on where it was broken off.
+
+    Args:
+        method: a ``MethodSpec``, a loaded method, or anything with ``many(images, words) -> list[Segmentation]``.
+        dataset: from ``segwright.datasets.open_dataset``.
+        out: the report's folder. Begun with other settings, it is refused.
+        protocol: "segwright", "tcl", "sclip" or "paper"; see ``segwright.evaluation.protocols``.
+        limit: the first so many photos.
+        workers: processes on the CPU; needs a ``MethodSpec``. The report is the same whatever the number.
+        batch: photos through the networks at once; a kill loses at most ``batch`` times ``workers`` photos.
+        resume: False throws away what is in ``out``.
+        extra_words: asked for as well, counted as background where they are found (the kinds of ground, for instance);
+            a method that is told which words are stuff takes them for stuff.
+        present_only: ask each photo only for the words in its truth, as weakly supervised seeds are measured.
+        seed: of the bootstrap.
+        progress: a bar on standard error; None: only at a terminal.
+
+    Raises:
+        InputError: a photo or mask that cannot be used, unusable settings, or a folder with another run.
+        WeightsError: networks that cannot be loaded.
+        OutputError: results that cannot be written.
+    """
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
+    check_workers(method, workers)
+    dataset = dataset.first(limit)
+    name = method.name if isinstance(method, MethodSpec) else name_of(method)
+    rules = find_protocol(protocol, name)
+    method = with_settings(method, settings_for(rules, name, dataset, *settings_known(method)))
+    asked = check_words([*rules.words(dataset), *extra_words])
+    if isinstance(method, MethodSpec) and name in TAKES_STUFF and "stuff" not in method.extras:
+        stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
+        method = replace(method, extras={**method.extras, "stuff": (*stuff, *asked[len(dataset.words) :])})
+    task = Task(dataset, rules, asked, present_only, Path(out) / "predictions")
+    identity = _identity(method, task, limit)
+    with Store(out, identity, [item.id for item in dataset.items], resume) as store:
+        todo = [item for item in dataset.items if item.id not in store.done]
+        several = workers > 1 and len(todo) > 1
+        if several and hasattr(find_method(name), "make"):
+            method.load().make(asked)  # the words' prototypes, once, before several workers want them
+        run = together(method, todo, task, batch, workers) if several else alone(method, todo, task, batch)
+        for record in _shown(run, store, task, progress):
+            store.add(record)
+        return _finish(store, identity, task, seed)
+
+
+def _identity(method: Any, task: Task, limit: int | None) -> dict[str, Any]:
+    """All that the report depends on. The folder of the data is not in it, so that data can be moved."""
+    dataset = task.dataset
+    ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
+    return {
+        **(method.facts() if isinstance(method, MethodSpec) else facts_of(method)),
+        "data": dataset.name,
+        "split": dataset.split,
+        "limit": limit,
+        "photos": len(dataset.items),
+        "ids_sha256": ids,
+        "words": dataset.words,
+        "asked": task.asked,
+        "present_only": task.present_only,
+        "background": dataset.background,
+        "protocol": asdict(task.protocol),
+        "versions": versions() | {"numpy": np.__version__},
+    }
+
+
+def _shown(run: Iterator[Record], store: Store, task: Task, progress: bool | None) -> Iterator[Record]:
+    """The records as they come, under a bar with time left and the mIoU so far."""
+    from tqdm import tqdm
+
+    classes = len(task.dataset.words) + 1
+    so_far = np.zeros((classes, classes), np.int64)
+    for record in store.done.values():
+        so_far += record.cells.matrix(classes)
+    off = {None: None, True: False, False: True}[progress]
+    with tqdm(total=len(task.dataset.items), initial=len(store.done), unit="photo", disable=off, leave=False) as bar:
+        for record in run:
+            so_far += record.cells.matrix(classes)
+            yield record
+            bar.set_postfix_str(f"mIoU {100 * headline(so_far, task.dataset.background):.1f}", refresh=False)
+            bar.update()
+
+
+def _finish(store: Store, identity: dict[str, Any], task: Task, seed: int) -> Report:
+    """report.json, report.md and contact.png, all of them or none."""
+    records = [store.done[item.id] for item in task.dataset.items]
+    report = make_report(identity, records, task, seed)
+    items = {item.id: item for item in task.dataset.items}
+    shown = {kind: [items[i] for i in ids] for kind, ids in report["shown"].items()}
+    classes = len(task.dataset.words) + 1
+    scores = {i: photo_score(store.done[i].cells, classes) for ids in report["shown"].values() for i in ids}
+    files = {
+        store.folder / "report.json": encode_record(report),
+        store.folder / "report.md": markdown(report).encode(),
+    }
+    if any(shown.values()):
+        files[store.folder / "contact.png"] = encode_sheet(shown, scores, task)
+    write_together(dict(files))
+    return Report(store.folder, report)
