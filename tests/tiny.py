@@ -25,8 +25,14 @@ from transformers import (
     CLIPTokenizer,
     Dinov2Config,
     Dinov2Model,
+    GroupViTConfig,
+    GroupViTModel,
+    SamConfig,
+    SamModel,
     ViTConfig,
     ViTImageProcessor,
+    ViTMAEConfig,
+    ViTMAEModel,
     ViTModel,
 )
 
@@ -45,6 +51,10 @@ def preset(folder: Path, shape: str = "sd1", vit: str | None = "dinov2", seed: i
     captioner(folder / "captioner", seed)
     if vit:
         backbone(folder / "vit", vit, seed)
+    groupvit(folder / "groupvit", seed)
+    backbone(folder / "dino", "vit", seed)
+    mae(folder / "mae", seed)
+    sam(folder / "sam", seed)
     return folder
 
 
@@ -181,4 +191,51 @@ def backbone(folder: Path, kind: str = "dinov2", seed: int = 0) -> Path:
     model: Any = Dinov2Model(Dinov2Config(**common)) if kind == "dinov2" else ViTModel(ViTConfig(**common, intermediate_size=32))
     model.save_pretrained(folder)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def groupvit(folder: Path, seed: int = 0) -> Path:
+    """GroupViTModel with two grouping blocks, weights large enough for the groups to differ."""
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer(folder)
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 4,
+        "depths": [2, 1, 1],
+        "num_group_tokens": [6, 4, 0],
+        "num_output_groups": [6, 4, 4],
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    text = text_config(tokenizer).to_dict()
+    model = GroupViTModel(
+        GroupViTConfig(text_config=text, vision_config=vision, projection_dim=16, projection_intermediate_dim=24)
+    )
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.25 * torch.randn(p.shape))
+    model.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def mae(folder: Path, seed: int = 0) -> Path:
+    """ViTMAEModel."""
+    torch.manual_seed(seed)
+    common = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    ViTMAEModel(ViTMAEConfig(**common, intermediate_size=32)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def sam(folder: Path, seed: int = 0) -> Path:
+    """SamModel for pictures of 64 pixels."""
+    torch.manual_seed(seed)
+    vision = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64, "patch_size": 8}
+    vision |= {"output_channels": 16, "global_attn_indexes": [1], "window_size": 4, "mlp_dim": 32, "num_pos_feats": 8}
+    prompts = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "image_embedding_size": 8}
+    decoder = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_dim": 16, "iou_head_hidden_dim": 16}
+    SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)).save_pretrained(folder)
     return folder

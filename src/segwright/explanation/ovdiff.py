@@ -68,7 +68,8 @@ def _filter(steps: Steps) -> str:
     """The category pre-filter's scores."""
     head = "<h2>1. Category pre-filter</h2>"
     if steps.filtered is None:
-        return f"{head}<p>Not used: all words take part.</p>"
+        names = ", ".join(steps.words[label - 1] for label in steps.matching.labels if label)
+        return f"{head}<p>Not used. Words that take part: {escape(names) or 'none'}.</p>"
     chosen = {steps.words[label - 1] for label in steps.matching.labels if label}
     things = [w for i, w in enumerate(steps.words) if i not in steps.stuff]
     ranked = sorted(zip(things, steps.filtered.probabilities, strict=True), key=lambda pair: -pair[1])[:10]

@@ -24,11 +24,11 @@ from segwright.images import resize, stitch, windows
 from segwright.labels.prefilter import MOST, Filtered, prefilter
 from segwright.labels.prototypes import WHOLE, Prototypes, match, without_stuff
 from segwright.methods.extractors import check_extractors, extract
+from segwright.methods.open_words import check_rule, choose
 from segwright.methods.refining import parse_refiners, refine
 from segwright.methods.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks, default_preset, find_preset, load
-from segwright.words.nouns import keywords
 from segwright.words.vocabulary import check_words
 
 DESIGNED_FOR = 512  # pixels of the diffusion model that the sizes below are stated for; they scale with the preset's
@@ -46,7 +46,8 @@ class OVDiffSettings:
         windows: sides of the square sliding windows; () for none (Table 3).
         stride: of the windows.
         whole: the whole photo counts as one more window (published code).
-        prefilter: CLIP decides first which things are in the photo at all (Sec. 3.4).
+        candidates: which things take part. "prefilter": those that CLIP sees (Sec. 3.4); "paper", "reference": those nearest to the
+            caption's nouns, FreeSeg-Diff's rules (not in this paper); "none": all. Stuff always takes part (published code).
         most: eta, of the pre-filter.
         background: "prototypes": background is what is nearest to a background prototype (Sec. 3.4); "threshold": what is
             nearer than ``threshold`` to nothing (Table 3); "none": there is no background (Table 4).
@@ -64,7 +65,7 @@ class OVDiffSettings:
     windows: tuple[int, ...] = (448, 336)
     stride: int = 224
     whole: bool = True
-    prefilter: bool = True
+    candidates: str = "prefilter"
     most: int = MOST
     background: str = "prototypes"
     threshold: float = 0.72
@@ -81,6 +82,7 @@ class OVDiffSettings:
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        check_rule(self.candidates)
         if self.extractors is not None:
             check_extractors(self.extractors)
         if not self.windows and not self.whole:
@@ -133,7 +135,7 @@ class OVDiff:
     stuff: tuple[str, ...] = ()
     progress: Progress | None = None
     own_bank: bool = False  # not given by the user: without words the caption names them
-    _read: dict[tuple[str, tuple[str, ...]], WordPrototypes] = field(default_factory=dict, repr=False, compare=False)
+    cache: dict[tuple[str, tuple[str, ...]], WordPrototypes] = field(default_factory=dict, repr=False, compare=False)
     Settings: ClassVar = OVDiffSettings
 
     @classmethod
@@ -200,9 +202,9 @@ class OVDiff:
     def prototypes(self, word: str) -> WordPrototypes:
         """A word's prototypes, read once."""
         names = self.settings.extractors or self.support.filled(self.networks).extractors or ()
-        if (word, names) not in self._read:
-            self._read[word, names] = read_word(self.bank, word, names, self.networks.device)
-        return self._read[word, names]
+        if (word, names) not in self.cache:
+            self.cache[word, names] = read_word(self.bank, word, names, self.networks.device)
+        return self.cache[word, names]
 
     def _vocabularies(self, images: Sequence[Image], words: Sequence[str] | None) -> list[tuple[str, ...]]:
         if words is not None:
@@ -212,25 +214,28 @@ class OVDiff:
             if not known:
                 raise InputError(f"the bank {str(self.bank.folder)!r} is empty; give words, or make some with segwright prototypes")
             return [known] * len(images)
-        return [tuple(dict.fromkeys(k.word for k in keywords(c))) for c in self.networks.captioner.caption(images)]
+        return [chosen.words for chosen in choose(self.networks, images, None, "none")]
 
     def _step(self, image: Image, words: tuple[str, ...]) -> Steps:
         known = [self.prototypes(word) for word in words]
-        filtered, kept = self._present(image, known, words)
+        stuff = tuple(i for i, w in enumerate(known) if w.entry.kind == "stuff")
+        filtered, present = self._present(image, words, stuff)
+        kept = sorted({*present} | {*stuff})
         matching = self.matching(known, kept)
         cosines = self._cosines(image, matching)
-        stuff = tuple(i for i, w in enumerate(known) if w.entry.kind == "stuff")
         return Steps(image, words, stuff, filtered, matching, cosines, self._scores(image, words, matching, cosines))
 
-    def _present(self, image: Image, known: Sequence[WordPrototypes], words: Sequence[str]) -> tuple[Filtered | None, list[int]]:
-        """The words that take part: all stuff, and the things that the pre-filter keeps."""
-        things = [i for i, w in enumerate(known) if w.entry.kind == "thing"]
-        if not self.settings.prefilter or not things:
-            return None, list(range(len(words)))
-        clip = self.networks.clip
-        filtered = prefilter(clip.embed_images([image])[0], [words[i] for i in things], clip.embed_texts, self.settings.most)
-        kept = {things[i] for i in filtered.kept} | (set(range(len(words))) - set(things))
-        return filtered, sorted(kept)
+    def _present(self, image: Image, words: tuple[str, ...], stuff: Sequence[int]) -> tuple[Filtered | None, Sequence[int]]:
+        """Places of the things that are believed to be in the photo, and how the pre-filter found them."""
+        things = [i for i in range(len(words)) if i not in stuff]
+        rule, clip = self.settings.candidates, self.networks.clip
+        if rule == "none" or not things:
+            return None, things
+        if rule == "prefilter":
+            named = [words[i] for i in things]
+            filtered = prefilter(clip.embed_images([image])[0], named, clip.embed_texts, self.settings.most)
+            return filtered, [things[i] for i in filtered.kept]
+        return None, choose(self.networks, [image], words, rule)[0].candidates
 
     def matching(self, known: Sequence[WordPrototypes], kept: Sequence[int]) -> Matching:
         """The prototypes that take part, by label (Eq. 4); background from things only, without what resembles stuff."""
@@ -273,7 +278,8 @@ class OVDiff:
     def _cosines(self, image: Image, matching: Matching) -> Tensor:
         """(M, H', W'): each label's nearest prototype, averaged over windows and extractors."""
         sets = {name: [torch.cat([p.vectors for p in owned]) for owned in s] for name, s in matching.sets.items()}
-        return torch.stack([self.matched(image, name, s) for name, s in sets.items()]).mean(0)
+        found = [self.matched(image, name, s) for name, s in sets.items() if s]
+        return torch.stack(found).mean(0) if found else torch.zeros(0, 1, 1)
 
     def matched(self, image: Image, extractor: str, sets: Sequence[Tensor]) -> Tensor:
         """(C, H', W') at working size: cosines to the nearest of each set of prototypes (P, D), averaged over the windows."""

@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from segwright.errors import InputError
 from segwright.methods.freeseg_diff import FreeSegDiff, FreeSegDiffSettings
-from segwright.metrics import best_match_iou, confusion, miou, miou_per_image
+from segwright.metrics import best_match_iou
+from segwright.mini.figures import BATCH, Figures, batches, dataset_miou
+from segwright.mini.measure_ovdiff import ovdiff_rows, support_rows
 from segwright.mini.scenes import STUFF, THINGS
 from segwright.mini.train.tokens import NOTHING
 from segwright.mini.voc import Shipped, read_scenes
@@ -24,16 +26,10 @@ from segwright.types import Image
 from segwright.weights import Networks, load, preset_folder
 from segwright.words.nouns import keywords
 
-Figures = dict[str, float]
 POINTING_TIMESTEP = 100  # best of 100 .. 500 on training scenes
 POINTING_RESOLUTION = 32  # 16x16 cells of the 32x32 latent
 SEEDS = 8  # generated pictures a word
 GUIDANCE, STEPS = 3.0, 30
-BATCH = 8
-
-
-def _batches(count: int) -> list[slice]:
-    return [slice(i, min(i + BATCH, count)) for i in range(0, count, BATCH)]
 
 
 def _named(networks: Networks, images: list[Image], masks: list[NDArray[np.bool_]], texts: list[str]) -> NDArray[np.int64]:
@@ -74,7 +70,7 @@ def clip_rows(networks: Networks, scenes: Shipped) -> Figures:
 
 def captioner_rows(networks: Networks, scenes: Shipped) -> Figures:
     """Things named by the caption's nouns, over all things of all scenes."""
-    said = [c for s in _batches(len(scenes.images)) for c in networks.captioner.caption(scenes.images[s])]
+    said = [c for s in batches(len(scenes.images)) for c in networks.captioner.caption(scenes.images[s])]
     hits = named = there = 0
     for text, note in zip(said, scenes.notes, strict=True):
         found, true = {k.word for k in keywords(text)} & set(THINGS), set(note["things"])
@@ -86,7 +82,7 @@ def vae_rows(networks: Networks, scenes: Shipped) -> Figures:
     """Mean over pictures of the reconstruction's PSNR in dB."""
     psnr: list[float] = []
     diffusion = networks.diffusion
-    for s in _batches(len(scenes.images)):
+    for s in batches(len(scenes.images)):
         pixels = diffusion.pixels(scenes.images[s])
         with torch.no_grad():
             made = diffusion.decode(diffusion.encode(pixels))
@@ -127,7 +123,7 @@ def attention_maps(networks: Networks, scenes: Shipped, timestep: int) -> list[d
     settings = FeatureSettings("cross", (POINTING_RESOLUTION,), timestep=timestep, size=16)
     layers = len(diffusion.sites(settings))
     prompts = [note["captions"][0] for note in scenes.notes]
-    for s in _batches(len(prompts)):
+    for s in batches(len(prompts)):
         pixels = diffusion.pixels(scenes.images[s])
         seen = diffusion.features(pixels, settings, prompts[s], batch=BATCH)
         mean = seen.unflatten(1, (layers, -1)).mean(1)
@@ -159,7 +155,7 @@ def unet_regions(
     if untrained:
         method = replace(method, networks=forgetful(networks))
     regions: list[NDArray[np.int64]] = []
-    for s in _batches(len(scenes.images)):
+    for s in batches(len(scenes.images)):
         for image, clustering in zip(scenes.images[s], kmeans(method.features(scenes.images[s], []), clusters), strict=True):
             regions.append(method.outline(image, clustering).cpu().numpy())
     return regions
@@ -208,25 +204,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def freeseg_miou(method: FreeSegDiff, scenes: Shipped, words: tuple[str, ...] | None = THINGS) -> tuple[float, float]:
-    """Dataset-level mIoU over the 24 classes and background, and the mean of per-image mIoU, each 0..1."""
-    matrices = []
-    for s in _batches(len(scenes.images)):
-        for truth, result in zip(scenes.truths[s], method.many(scenes.images[s], words), strict=True):
-            place = {w: THINGS.index(w) + 1 for w in result.words if w in THINGS}
-            table = np.array([0, *(place.get(w, 0) for w in result.words)])
-            matrices.append(confusion(truth, table[result.labels], len(THINGS) + 1))
-    return miou(np.sum(matrices, axis=0)), miou_per_image(matrices)
-
-
 def freeseg_rows(networks: Networks, scenes: Shipped) -> Figures:
     """FreeSeg-Diff with the 24 words, in the paper's order and in variants."""
     figures: Figures = {}
     for name, settings in VARIANTS.items():
         method = FreeSegDiff(networks, FreeSegDiffSettings(**settings))
-        figures[f"miou_{name}"], figures[f"per_image_{name}"] = freeseg_miou(method, scenes)
+        figures[f"miou_{name}"], figures[f"per_image_{name}"] = dataset_miou(method.many, scenes)
     untrained = FreeSegDiff(forgetful(networks), FreeSegDiffSettings())
-    figures["miou_freeseg_untrained"], figures["per_image_freeseg_untrained"] = freeseg_miou(untrained, scenes)
+    figures["miou_freeseg_untrained"], figures["per_image_freeseg_untrained"] = dataset_miou(untrained.many, scenes)
     return figures
 
 
@@ -235,7 +220,7 @@ def open_rows(networks: Networks, scenes: Shipped) -> Figures:
     figures: Figures = {}
     for name, sharpen_first in {"open": False, "open_sharpen_first": True}.items():
         method = FreeSegDiff(networks, FreeSegDiffSettings(sharpen_first=sharpen_first))
-        figures[f"miou_{name}"], figures[f"per_image_{name}"] = freeseg_miou(method, scenes, None)
+        figures[f"miou_{name}"], figures[f"per_image_{name}"] = dataset_miou(method.many, scenes, None)
     return figures
 
 
@@ -247,15 +232,17 @@ def size_rows(networks: Networks, scenes: Shipped) -> Figures:
 MEASURES: dict[str, Callable[[Networks, Shipped], Figures]] = {
     "clip": clip_rows, "captioner": captioner_rows, "vae": vae_rows, "generation": generation_rows,
     "attention": attention_rows, "regions": region_rows, "freeseg": freeseg_rows, "open": open_rows, "size": size_rows,
+    "ovdiff": ovdiff_rows, "ovdiff_support": support_rows,
 }  # fmt: skip
 ROWS = tuple(MEASURES)
+SHORT = tuple(row for row in ROWS if not row.startswith("ovdiff"))  # OVDiff makes prototypes first, which takes long
 
 
 def measure(
     preset: str = "mini",
     split: str = "val",
     limit: int | None = None,
-    rows: tuple[str, ...] = ROWS,
+    rows: tuple[str, ...] = SHORT,
     scenes: Shipped | None = None,
     dtype: str = "float32",
 ) -> Figures:

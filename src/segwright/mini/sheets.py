@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from segwright.mini.scenes import THINGS, WORLD, find_font, glyph_image
 from segwright.mini.voc import Shipped, read_scenes
 from segwright.types import Image
 from segwright.weights import Networks, load
+
 
 def glyph_sheet(font: str | None = None) -> Image:
     """Every word's glyphs; the held-out ones stand behind a gap."""

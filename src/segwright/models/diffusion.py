@@ -1,11 +1,12 @@
 """Stable Diffusion, frozen: latents, text embeddings, one prediction, and the U-Net's inner features of real photos.
 
-Thin over diffusers' AutoencoderKL and UNet2DConditionModel and transformers' text encoders; the shapes of SD 1.x, 2.1
-and XL. Weights need no gradients, but gradients pass through ``predict`` and ``decode`` to latents and embeddings.
+Thin over diffusers' AutoencoderKL and UNet2DConditionModel and transformers' text encoders; the shapes of SD 1.x, 2.1,
+XL and LCM. Weights need no gradients, but gradients pass through ``predict`` and ``decode`` to latents and embeddings.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from segwright.models.pixels import Pixels
 from segwright.models.sites import Site, check_settings, find_sites
 from segwright.types import Image
 
+LCM_GUIDANCE = 8.0  # the scale that latent consistency models are shown with (Luo et al. 2023, Sec. 5.1)
 BATCH = 4  # photos a U-Net pass; a 512-pixel photo takes about 1 GB in float32
 
 
@@ -41,6 +43,8 @@ class FeatureSettings:
         size: cells a side of the result; the paper's 32.
         noise: noise the latents to ``timestep``, at 0 too, as the published implementation does; else they stay clean.
         early_stop: leave the U-Net as soon as the last wanted layer is done; changes no bit of the result.
+        blocks: only layers in these modules, as "up_blocks.1.attentions.0"; those that a U-Net lacks are passed over.
+            Empty: all that the above allow.
     """
 
     kind: str = "resblock"
@@ -50,6 +54,7 @@ class FeatureSettings:
     size: int = 32
     noise: bool = True
     early_stop: bool = True
+    blocks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_settings(self.kind, self.resolutions, self.layers)
@@ -143,14 +148,27 @@ class Diffusion:
         noised = alpha.sqrt() * latents.float() + (1 - alpha).sqrt() * self._gauss(latents, seed)
         return noised.to(latents.dtype)
 
-    def predict(self, latents: Tensor, timestep: int, embedding: Embedding) -> Tensor:
-        """The U-Net's raw output, (B, 4, h, w): noise or velocity, as ``prediction`` says."""
+    def predict(self, latents: Tensor, timestep: int, embedding: Embedding, residuals: Mapping[str, Any] | None = None) -> Tensor:
+        """The U-Net's raw output, (B, 4, h, w): noise or velocity, as ``prediction`` says.
+
+        Args:
+            residuals: what a ControlNet adds inside (``segwright.models.controlnet``).
+        """
+        extra = self.conditions(latents, embedding) | dict(residuals or {})
+        return self.unet(latents, timestep, embedding.tokens, return_dict=False, **extra)[0]
+
+    def conditions(self, latents: Tensor, embedding: Embedding) -> dict[str, Any]:
+        """What some U-Nets want besides time and text: sizes and pooled text (XL), the guidance scale (LCM)."""
         extra: dict[str, Any] = {}
         if self.unet.config.get("addition_embed_type") == "text_time":
             side = [latents.shape[2] * self.cell, latents.shape[3] * self.cell]
             ids = torch.tensor([*side, 0, 0, *side], device=self.device, dtype=self.dtype)  # size, crop, target size
             extra["added_cond_kwargs"] = {"text_embeds": embedding.pooled, "time_ids": ids.expand(len(latents), -1)}
-        return self.unet(latents, timestep, embedding.tokens, return_dict=False, **extra)[0]
+        width = self.unet.config.get("time_cond_proj_dim")
+        if width is not None:
+            scale = guidance_embedding(LCM_GUIDANCE, int(width)).to(self.device, self.dtype)
+            extra["timestep_cond"] = scale.expand(len(latents), -1)
+        return extra
 
     def clean(self, latents: Tensor, timestep: int, output: Tensor) -> Tensor:
         """The one-step estimate of the clean latents from ``predict``'s output (G4Seg Eq. 2), for either prediction."""
@@ -205,6 +223,8 @@ class Diffusion:
         """
         wanted = (kind or settings.kind).split("+")
         found = [s for s in self._sites if s.kind in wanted and s.resolution in settings.resolutions and s.layer in settings.layers]
+        if settings.blocks:
+            return _inside(found, settings.blocks)
         missing = set(settings.resolutions) - {s.resolution for s in found}
         if missing:
             here = sorted({s.resolution for s in self._sites if s.kind in wanted and s.layer in settings.layers}, reverse=True)
@@ -281,6 +301,22 @@ def _balanced(features: Tensor) -> Tensor:
     centred = features - features.mean((2, 3), keepdim=True)
     spread = centred.square().sum(1).mean((1, 2)).sqrt().clamp(min=1e-12)
     return centred / spread.view(-1, 1, 1, 1)
+
+
+def _inside(sites: list[Site], blocks: Sequence[str]) -> list[Site]:
+    found = [s for s in sites if any(s.name == b or s.name.startswith(f"{b}.") for b in blocks)]
+    if not found:
+        here = ", ".join(s.name for s in sites) or "none"
+        raise InputError(f"this U-Net has none of the blocks {', '.join(blocks)}; it has {here}")
+    return found
+
+
+def guidance_embedding(scale: float, width: int) -> Tensor:
+    """(1, width) float32: the guidance scale, less 1 and times 1000, as sines and cosines; how LCM's U-Nets are told of it."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half) * (-math.log(10000.0) / (half - 1)))
+    angles = (scale - 1) * 1000 * rates
+    return F.pad(torch.cat([angles.sin(), angles.cos()]), (0, width % 2))[None]
 
 
 def noise_schedule(config: Mapping[str, Any]) -> Tensor:
