@@ -210,9 +210,7 @@ def groupvit(folder: Path, seed: int = 0) -> Path:
         "patch_size": 8,
     }
     text = text_config(tokenizer).to_dict()
-    model = GroupViTModel(
-        GroupViTConfig(text_config=text, vision_config=vision, projection_dim=16, projection_intermediate_dim=24)
-    )
+    model = GroupViTModel(GroupViTConfig(text_config=text, vision_config=vision, projection_dim=16, projection_intermediate_dim=24))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.25 * torch.randn(p.shape))

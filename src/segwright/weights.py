@@ -99,6 +99,7 @@ class Preset:
         features: what FreeSeg-Diff takes from this U-Net by default.
         matching: what OVDiff takes from it (Sec. 4 and the published code: cross-attention's queries at t=200).
         extractors: OVDiff's, by default; of "sd", "clip", "dino", "mae".
+        ensemble: how OVDiff joins its extractors.
         sampling: how OVDiff's support pictures are made.
         licence: of all that is in the folder, where ``parts`` is empty.
         habits: how segmenters use these networks where their settings leave it open.
@@ -110,6 +111,7 @@ class Preset:
     features: FeatureSettings = field(default_factory=FeatureSettings)
     matching: FeatureSettings = MATCHING
     extractors: tuple[str, ...] = ("sd", "clip", "dino")
+    ensemble: str = "mean"
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     licence: str = ""
     habits: Habits = field(default_factory=Habits)
@@ -200,6 +202,7 @@ PRESETS = {
             MATCHING, resolutions=(32, 16), timestep=100, size=32, blocks=()
         ),  # 100: best of 50 .. 300 on training scenes
         extractors=("sd", "clip"),
+        ensemble="standardised",  # +0.03 on training scenes
         sampling=SamplingSettings(guidance=3.0, negative=""),
         licence="Apache-2.0",
         habits=MINI_HABITS,

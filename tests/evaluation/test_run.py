@@ -43,12 +43,12 @@ def on_disk(out: Path) -> dict[str, Any]:
 
 
 def test_reproduces_the_miniature_worlds_own_figure_to_the_last_digit(tmp_path: Path) -> None:
-    from segwright.mini.measure import freeseg_miou
+    from segwright.mini.figures import dataset_miou
     from segwright.mini.voc import read_scenes
 
     spec = MethodSpec("freeseg-diff", "mini", "cpu")
     report = evaluate(spec, open_dataset("mini"), tmp_path / "r", limit=5)
-    assert (report.miou, report.content["miou_per_image"]) == freeseg_miou(spec.load(), read_scenes("val", 5))
+    assert (report.miou, report.content["miou_per_image"]) == dataset_miou(spec.load().many, read_scenes("val", 5))
     assert report.content["seeds"]["method"] == 0
 
 

@@ -17,7 +17,7 @@ from segwright.files import disk
 from segwright.images import resize, windows
 from segwright.labels.prototypes import Prototypes
 from segwright.methods.extractors import extract
-from segwright.methods.ovdiff import OVDiff, OVDiffSettings
+from segwright.methods.ovdiff import OVDiff, OVDiffSettings, _standardised
 from segwright.methods.support import SupportSettings, make_words, open_bank, read_word
 from segwright.mini.voc import read_scenes
 from segwright.models.sampling import SamplingSettings
@@ -111,7 +111,9 @@ def test_the_result_is_the_nearest_prototype(bank: Path, extractors: tuple[str, 
     """Sec. 3.4 as loops: windows, cosines, mean over windows and extractors, argmax."""
     image = read_scenes("val", 1).images[0]
     limit = float(np.median(resemblance(bank, "sd"))) if filtered else None
-    method = OVDiff.load("mini", "cpu", bank=bank, refine=None, prefilter=False, stuff_filter=limit, extractors=extractors)
+    method = OVDiff.load(
+        "mini", "cpu", bank=bank, refine=None, candidates="none", stuff_filter=limit, extractors=extractors, ensemble="mean"
+    )
     found = method(image, WORDS)
     size = round(448 / 4)
     photo = resize(image, (size, size))
@@ -151,14 +153,32 @@ def plain_sets(bank: Path, name: str, limit: float | None) -> list[list[torch.Te
     return [kept, *(vectors(bank, name, w, "foreground") for w in WORDS)]
 
 
+def test_standardised_extractors_weigh_the_same() -> None:
+    torch.manual_seed(0)
+    shown = torch.randn(3, 8, 8)
+    narrow, wide = _standardised([0.01 * shown + 0.9, 0.3 * shown.flip(0) + 0.1])
+    assert narrow.std() == pytest.approx(float(wide.std()), rel=1e-4)
+    assert narrow.mean() == pytest.approx(float(wide.mean()), rel=1e-3)
+    assert torch.equal(narrow.argmax(0), shown.argmax(0))
+    assert torch.equal(wide.argmax(0), shown.flip(0).argmax(0))
+
+
 def test_variants_of_table_3(bank: Path) -> None:
     image = read_scenes("val", 2).images[1]
     base = OVDiff.load("mini", "cpu", bank=bank, refine=None)
-    for change in ({"background": "threshold"}, {"background": "none"}, {"prototypes": "average"}, {"windows": ()}, {"stuff_filter": None}):
+    for change in (
+        {"background": "threshold"},
+        {"background": "none"},
+        {"prototypes": "average"},
+        {"windows": ()},
+        {"stuff_filter": None},
+    ):
         result = replace(base, settings=replace(base.settings, **change))(image, WORDS)
         assert result.labels.shape == image.shape[:2]
         if change == {"background": "none"}:
             assert result.labels.min() > 0
+    by_caption = replace(base, settings=replace(base.settings, candidates="paper"))(image, WORDS)
+    assert set(by_caption.notes["candidates"]) <= set(WORDS)
     low = replace(base, settings=replace(base.settings, background="threshold", threshold=-1.0))(image, WORDS)
     high = replace(base, settings=replace(base.settings, background="threshold", threshold=1.01))(image, WORDS)
     assert low.labels.min() > 0

@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     measure.add_argument("--split", choices=("val", "held"), default="val")
     measure.add_argument("--limit", type=int, metavar="N")
     measure.add_argument(
-        "--only", metavar="ROW,ROW", help="clip, captioner, vae, generation, attention, regions, freeseg, open, size"
+        "--only", metavar="ROW,ROW", help="clip, captioner, vae, generation, attention, regions, freeseg, open, size; ovdiff and ovdiff_support only if named"
     )
     measure.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     measure.add_argument("-o", "--out", metavar="FILE", help="a JSON file for the figures")
@@ -81,9 +81,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from segwright.mini.measure import ROWS, measure
+    from segwright.mini.measure import SHORT, measure
 
-    only = tuple(options.only.split(",")) if options.only else ROWS
+    only = tuple(options.only.split(",")) if options.only else SHORT
     figures = measure(options.preset, options.split, options.limit, only, dtype=options.dtype)
     text = json.dumps(figures, indent=1)
     print(text)

@@ -10,7 +10,9 @@ from segwright.errors import InputError
 
 EPILOG = "Weights: --preset mini ships with the package (a small drawn world only); others are fetched when first used."
 # Options that are settings of a method, by the settings' own names; None means: as the method has it.
-SETTINGS = ("refine", "clusters", "candidates", "sharpen_first", "seed")
+SETTINGS = ("refine", "clusters", "candidates", "sharpen_first", "extractors", "background", "seed")
+LISTS = ("extractors",)  # these hold several values, joined by commas
+LOADING = {"ovdiff": ("bank", "stuff")}  # options that a method's load takes beside its settings
 
 
 def add_words(command: argparse.ArgumentParser) -> None:
@@ -35,16 +37,66 @@ def add_method(command: argparse.ArgumentParser) -> None:
     add_words(command)
     add_networks(command)
     command.add_argument("--method", choices=tuple(METHODS), default="freeseg-diff", help="default: freeseg-diff")
-    command.add_argument("--refine", metavar="R,R", help="what sharpens, in this order: crf, pamr; or none (default: crf)")
+    command.add_argument(
+        "--refine", metavar="R,R", help="what sharpens, in this order: crf, pamr, g4seg; or none (default: the method's own)"
+    )
     command.add_argument("--seed", type=int, help="default: 0")
+    command.add_argument(
+        "--candidates",
+        choices=("paper", "reference", "prefilter", "none"),
+        help="which of the words may be in a photo: by its caption (paper, reference), by CLIP (prefilter; not freeseg-diff), "
+        "or all (none) (default: as the method's paper)",
+    )
     freeseg = command.add_argument_group("settings of freeseg-diff")
     freeseg.add_argument("--clusters", type=int, metavar="K", help="regions a photo (default: 4)")
     freeseg.add_argument(
-        "--candidates", choices=("paper", "reference", "none"), help="how the caption picks words (default: paper)"
-    )
-    freeseg.add_argument(
         "--sharpen-first", action="store_true", default=None, help="our own order: sharpen and split regions before naming them"
     )
+    ovdiff = command.add_argument_group("settings of ovdiff")
+    ovdiff.add_argument("--bank", metavar="BANK", help="prototypes, as segwright prototypes makes them (default: one in the cache)")
+    ovdiff.add_argument("--stuff", metavar='"grass, sky"', help="which of the words are stuff, not things, where they are new")
+    ovdiff.add_argument("--extractors", metavar="E,E", help="of those that the bank has (default: all)")
+    ovdiff.add_argument("--background", choices=("prototypes", "threshold", "none"), help="default: prototypes")
+
+
+def split(text: str) -> tuple[str, ...]:
+    """ "sd, clip" -> ("sd", "clip")."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The method's settings that were given.
+
+    Raises:
+        InputError: a setting that this method does not have.
+    """
+    from segwright.methods import find_method
+
+    known = {f.name for f in fields(find_method(options.method).Settings)}
+    given = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
+    _refuse(set(given) - known, options.method)
+    given |= {name: split(given[name]) for name in LISTS if name in given}
+    if given.get("refine") == "none":
+        given["refine"] = None
+    return given
+
+
+def loading(options: argparse.Namespace) -> dict[str, Any]:
+    """What the method's load takes beside its settings, as far as it was given.
+
+    Raises:
+        InputError: something that this method does not take.
+    """
+    every = {name for names in LOADING.values() for name in names}
+    given = {name: value for name in every if (value := getattr(options, name, None)) is not None}
+    _refuse(set(given) - set(LOADING.get(options.method, ())), options.method)
+    return given | ({"stuff": split(given["stuff"])} if "stuff" in given else {})
+
+
+def _refuse(foreign: set[str], method: str) -> None:
+    if foreign:
+        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(foreign))
+        raise InputError(f"{flags} is no setting of {method}; leave it out or choose another --method")
 
 
 def method(options: argparse.Namespace) -> Any:
@@ -56,15 +108,7 @@ def method(options: argparse.Namespace) -> Any:
     from segwright.methods import find_method
 
     kind = find_method(options.method)
-    known = {f.name for f in fields(kind.Settings)}
-    given = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
-    foreign = sorted(set(given) - known)
-    if foreign:
-        flags = ", ".join("--" + name.replace("_", "-") for name in foreign)
-        raise InputError(f"{flags} is no setting of {options.method}; leave it out or choose another --method")
-    if given.get("refine") == "none":
-        given["refine"] = None
-    return kind.load(options.preset, options.device, options.dtype, **given)
+    return kind.load(options.preset, options.device, options.dtype, **loading(options), **settings(options))
 
 
 def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:

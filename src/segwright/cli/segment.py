@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from segwright.cli.options import EPILOG, add_method, method, vocabulary
+from segwright.cli.refine import explain_mask
+from segwright.errors import InputError
 
 
 def add(commands: Any) -> None:
@@ -31,6 +33,10 @@ def _add_explain(commands: Any) -> None:
     command = commands.add_parser("explain", help="one HTML page of every step for a photo", epilog=EPILOG)
     command.add_argument("photo", metavar="PHOTO")
     add_method(command)
+    mask = command.add_argument_group("a coarse mask's refinement, in place of a method")
+    mask.add_argument("--mask", metavar="COARSE", help="the photo's mask, as for segwright refine")
+    mask.add_argument("--words-map", metavar="1=dog,2=sofa", help="what the mask's indices are called")
+    mask.add_argument("--with", dest="refiners", choices=("g4seg",), default="g4seg", help="default: g4seg")
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="the page (OUT.html), or a folder for it")
     command.set_defaults(run=_explain)
 
@@ -69,6 +75,10 @@ def _told(outcome: Any, as_json: bool) -> str:
 
 
 def _explain(options: argparse.Namespace) -> int:
+    if options.mask is not None:
+        return explain_mask(options)
+    if options.words_map is not None:
+        raise InputError("--words-map says what a mask's indices are called; give --mask too, or use --words")
     from segwright.explanation import explain
     from segwright.images import read
 

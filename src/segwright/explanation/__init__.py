@@ -9,6 +9,7 @@ from typing import Any
 from segwright.errors import InputError
 from segwright.explanation import freeseg_diff, ovdiff
 from segwright.explanation.bank import bank_sheet
+from segwright.explanation.g4seg import explain_g4seg
 from segwright.explanation.html import colour_regions, principal_components
 from segwright.files.disk import atomic_write
 from segwright.methods.freeseg_diff import FreeSegDiff
@@ -38,4 +39,4 @@ def explain(image: Image, method: Any, out: str | Path, words: Sequence[str] | N
     return atomic_write(out, make(image, method, words, title).encode("utf8"))
 
 
-__all__ = ["bank_sheet", "colour_regions", "explain", "principal_components"]
+__all__ = ["bank_sheet", "colour_regions", "explain", "explain_g4seg", "principal_components"]

@@ -4,7 +4,15 @@ from importlib import import_module
 from typing import Any
 
 # The command line's name -> module and class; the modules are heavy, so each is imported when it is asked for.
-METHODS = {"freeseg-diff": ("segwright.methods.freeseg_diff", "FreeSegDiff")}
+METHODS = {
+    "freeseg-diff": ("segwright.methods.freeseg_diff", "FreeSegDiff"),
+    "ovdiff": ("segwright.methods.ovdiff", "OVDiff"),
+    "maskclip": ("segwright.methods.maskclip", "MaskCLIP"),
+    "sclip": ("segwright.methods.sclip", "SCLIP"),
+    "diffsegmenter": ("segwright.methods.diffsegmenter", "DiffSegmenter"),
+    "groupvit": ("segwright.methods.groupvit", "GroupViT"),
+    "clip-es": ("segwright.methods.clip_es", "CLIPES"),
+}
 
 
 def find_method(name: str) -> Any:

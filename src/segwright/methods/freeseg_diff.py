@@ -8,28 +8,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.labels.regions_by_clip import Named, keep_best_region, name_regions, paint
+from segwright.methods.open_words import BACKGROUND, Chosen, choose
 from segwright.methods.refining import parse_refiners, refine
 from segwright.methods.sharpen import sharpen
 from segwright.models.diffusion import FeatureSettings
-from segwright.refine import REFINERS, crf_binary
+from segwright.refine import crf_binary
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks, load
-from segwright.words.candidates import Candidates, candidates
-from segwright.words.nouns import Keyword, keywords
 from segwright.words.vocabulary import check_words
 
-OWN_REFINERS = REFINERS | {"crf": crf_binary}
+OWN_REFINERS = {"crf": crf_binary}
 BACKBONES = ("diffusion", "clip", "vit", "rgb")
 RULES = ("paper", "reference", "none")
-BACKGROUND = ("background", "nothing", "a plain background", "a pattern")
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class FreeSegDiffSettings:
         candidates: how keywords pick classes: "paper" (Sec. 3.1.1), "reference" (the published implementation's rule),
             "none": every word competes (Table 2's baseline).
         templates: prompts for words; the published implementation uses bare names.
-        refine: "crf", "pamr" (Table 7), several joined by commas, or None.
+        refine: "crf", "pamr" (Table 7), "g4seg", several joined by commas, or None.
         background: prompts that compete with the nouns when no words are given; what is nearest to one of them stays
             unlabelled. The paper names every region of an open vocabulary; give () for that.
         restrict: only candidates compete for a region (the published implementation); the paper lets all words compete
@@ -82,21 +80,9 @@ class FreeSegDiffSettings:
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
-        parse_refiners(self.refine, OWN_REFINERS)
+        parse_refiners(self.refine)
         if self.clusters < 1 or self.restarts < 1:
             raise InputError(f"clusters and restarts must be at least 1, got {self.clusters} and {self.restarts}")
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The words of one photo: all that compete, and which of them are believed to be in it."""
-
-    caption: str | None
-    keywords: tuple[Keyword, ...]
-    words: tuple[str, ...]
-    candidates: tuple[int, ...]
-    filter: Candidates | None = None
-    prompts: tuple[str, ...] = ()  # background prompts beside the words
 
 
 @dataclass(frozen=True)
@@ -160,23 +146,7 @@ class FreeSegDiff:
     def choose(self, images: Sequence[Image], vocabulary: tuple[str, ...] | None) -> list[Chosen]:
         """Captions -> keywords -> the words that are believed to be in each photo (Sec. 3.1.1)."""
         settings = self.settings
-        if vocabulary is not None and settings.candidates == "none" and settings.prompt == "empty":
-            return [Chosen(None, (), vocabulary, tuple(range(len(vocabulary)))) for _ in images]
-        captions = self.networks.captioner.caption(images)
-        return [self._chosen(caption, vocabulary) for caption in captions]
-
-    def _chosen(self, caption: str, vocabulary: tuple[str, ...] | None) -> Chosen:
-        found = tuple(keywords(caption))
-        if vocabulary is None:
-            words = tuple(k.word for k in found if k.word not in self.settings.background)
-            return Chosen(caption, found, words, tuple(range(len(words))), None, self.settings.background)
-        if self.settings.candidates == "none":
-            return Chosen(caption, found, vocabulary, tuple(range(len(vocabulary))))
-        clip = self.networks.clip
-        named = [k.word for k in found]
-        rule = cast(Literal["paper", "reference"], self.settings.candidates)
-        picked = candidates(clip.embed_texts(named), clip.embed_texts(vocabulary), rule, named, vocabulary)
-        return Chosen(caption, found, vocabulary, picked.classes, picked)
+        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, settings.prompt != "empty")
 
     def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Tensor:
         """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""
@@ -228,7 +198,7 @@ class FreeSegDiff:
 
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label (Sec. 3.1.3, Table 7)."""
-        scores = refine(steps.image, steps.scores, self.settings.refine, OWN_REFINERS)
+        scores = refine(steps.image, steps.scores, self.settings.refine, self.networks, OWN_REFINERS)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
 
     def _notes(self, steps: Steps) -> dict[str, Any]:

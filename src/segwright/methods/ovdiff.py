@@ -34,6 +34,7 @@ from segwright.words.vocabulary import check_words
 DESIGNED_FOR = 512  # pixels of the diffusion model that the sizes below are stated for; they scale with the preset's
 LONGEST = 8  # a photo's long side counts as at most so many short ones; beyond that it is squeezed
 CHUNK = 4  # windows at once
+ENSEMBLES = ("mean", "standardised")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class OVDiffSettings:
     """Defaults: the paper's Sec. 4 and its published code.
 
     Attributes:
-        extractors: None: all that the bank was made with; cosines are averaged over them (Sec. 4.1).
+        extractors: None: all that the bank was made with.
+        ensemble: how several extractors' cosines become one: "mean" (Sec. 4.1), or "standardised": each first brought to the
+            same mean and spread over the photo and its words (ours, for extractors of unlike spread). None: the preset's.
         short_side: pixels that a photo's short side is brought to.
         windows: sides of the square sliding windows; () for none (Table 3).
         stride: of the windows.
@@ -55,12 +58,14 @@ class OVDiffSettings:
         prototypes: "all", or "average": only the class-level ones (Table 3).
         stuff_filter: background prototypes with a higher cosine to a stuff word's are dropped (Sec. 3.4; 0.85: published code);
             None: all are kept.
-        temperature: cosines divided by it become probabilities, by a softmax; no word changes by it without a refiner (ours).
+        temperature: cosines divided by it become probabilities, by a softmax; no word changes by it without a refiner (ours,
+            best of 0.005 .. 0.1 on training scenes of the miniature world).
         refine: refiners in order, joined by commas, or None. PAMR: Table 1's last row, and the published code.
         seed: of the diffusion noise.
     """
 
     extractors: tuple[str, ...] | None = None
+    ensemble: str | None = None
     short_side: int = 448
     windows: tuple[int, ...] = (448, 336)
     stride: int = 224
@@ -71,7 +76,7 @@ class OVDiffSettings:
     threshold: float = 0.72
     prototypes: str = "all"
     stuff_filter: float | None = 0.85
-    temperature: float = 0.05
+    temperature: float = 0.02
     refine: str | None = "pamr"
     seed: int = 0
 
@@ -79,9 +84,10 @@ class OVDiffSettings:
         for name, value, allowed in (
             ("background", self.background, ("prototypes", "threshold", "none")),
             ("prototypes", self.prototypes, ("all", "average")),
+            ("ensemble", self.ensemble, (*ENSEMBLES, None)),
         ):
             if value not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+                raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
         check_rule(self.candidates)
         if self.extractors is not None:
             check_extractors(self.extractors)
@@ -276,10 +282,13 @@ class OVDiff:
         return photo, list(dict.fromkeys([*places, (0, 0, *size)] if settings.whole else places))
 
     def _cosines(self, image: Image, matching: Matching) -> Tensor:
-        """(M, H', W'): each label's nearest prototype, averaged over windows and extractors."""
+        """(M, H', W'): the cosine to each label's nearest prototype, of all windows and extractors."""
         sets = {name: [torch.cat([p.vectors for p in owned]) for owned in s] for name, s in matching.sets.items()}
         found = [self.matched(image, name, s) for name, s in sets.items() if s]
-        return torch.stack(found).mean(0) if found else torch.zeros(0, 1, 1)
+        if not found:
+            return torch.zeros(0, 1, 1)
+        how = self.settings.ensemble or self.networks.preset.ensemble
+        return torch.stack(_standardised(found) if how == "standardised" and len(found) > 1 else found).mean(0)
 
     def matched(self, image: Image, extractor: str, sets: Sequence[Tensor]) -> Tensor:
         """(C, H', W') at working size: cosines to the nearest of each set of prototypes (P, D), averaged over the windows."""
@@ -318,6 +327,12 @@ class OVDiff:
             "settings": asdict(self.settings) | {"support": self.bank.settings["support"]},
             "seed": self.settings.seed,
         }
+
+
+def _standardised(cosines: Sequence[Tensor]) -> list[Tensor]:
+    """Each extractor's (M, H', W') with the mean and spread that they have on average."""
+    means, spreads = torch.stack([c.mean() for c in cosines]), torch.stack([c.std() for c in cosines]).clamp(min=1e-6)
+    return [(c - m) / s * spreads.mean() + means.mean() for c, m, s in zip(cosines, means, spreads, strict=True)]
 
 
 def ovdiff_networks(preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32") -> Networks:

@@ -26,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ovdiff": {},
     "ovdiff_sd": SD,
     "ovdiff_clip": {"extractors": ("clip",)},
+    "ovdiff_mean_ensemble": {"ensemble": "mean"},
     "ovdiff_no_refine": {"refine": None},
     "ovdiff_sd_no_refine": {**SD, "refine": None},
     "ovdiff_sd_crf": {**SD, "refine": "crf"},
@@ -36,6 +37,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ovdiff_sd_no_windows": {**SD, "windows": ()},
     "ovdiff_sd_no_stuff_filter": {**SD, "stuff_filter": None},
 }
+# Without words for the ground, background prototypes have it to themselves.
+THINGS_ONLY = ("ovdiff", "ovdiff_sd", "ovdiff_sd_threshold", "ovdiff_sd_no_prefilter", "ovdiff_sd_average")
 SIZES, SEEDS = (1, 2, 4, 8, 16, 32), (42, 1, 2)
 
 
@@ -46,8 +49,9 @@ def ovdiff_rows(networks: Networks, scenes: Shipped) -> Figures:
     for name, settings in VARIANTS.items():
         variant = replace(method, settings=replace(method.settings, **settings))
         figures[f"miou_{name}"], figures[f"per_image_{name}"] = dataset_miou(variant.many, scenes, WORDS)
-    things = replace(method, settings=replace(method.settings, **SD))
-    figures["miou_ovdiff_sd_things"], figures["per_image_ovdiff_sd_things"] = dataset_miou(things.many, scenes, THINGS)
+    for name in THINGS_ONLY:
+        variant = replace(method, settings=replace(method.settings, **VARIANTS[name]))
+        figures[f"miou_{name}_things"], figures[f"per_image_{name}_things"] = dataset_miou(variant.many, scenes, THINGS)
     return figures
 
 

@@ -3,9 +3,16 @@
 from collections.abc import Callable
 
 from segwright.refine.crf import PRESETS, CRFSettings, crf, crf_batch, crf_binary
+from segwright.refine.g4seg import g4seg, g4seg_batch
+from segwright.refine.g4seg_settings import G4SegSettings
+from segwright.refine.inversion import InversionSettings
 from segwright.refine.pamr import pamr, pamr_batch
 from segwright.types import Scores
 
-REFINERS: dict[str, Callable[..., Scores]] = {"crf": crf, "pamr": pamr}
+REFINERS: dict[str, Callable[..., Scores]] = {"crf": crf, "pamr": pamr, "g4seg": g4seg}
+NEED_NETWORKS = ("g4seg",)  # these take ``model=``, the networks they run on
 
-__all__ = ["PRESETS", "REFINERS", "CRFSettings", "crf", "crf_batch", "crf_binary", "pamr", "pamr_batch"]
+__all__ = [
+    "NEED_NETWORKS", "PRESETS", "REFINERS", "CRFSettings", "G4SegSettings", "InversionSettings",
+    "crf", "crf_batch", "crf_binary", "g4seg", "g4seg_batch", "pamr", "pamr_batch",
+]  # fmt: skip
