@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from transformers import (
     BertTokenizer,
     BlipConfig,
@@ -59,7 +59,10 @@ def preset(folder: Path, shape: str = "sd1", vit: str | None = "dinov2", seed: i
 
 
 def unet(shape: str = "sd1") -> UNet2DConditionModel:
-    """Four levels and heads as in SD 1.x; linear projections and a deeper attention in 2.1 and XL; XL has three levels."""
+    """Four levels and heads as in SD 1.x; linear projections and a deeper attention in 2.1 and XL; XL has three levels.
+
+    "lcm" is SD 1.x with the guidance scale as one more input, as latent consistency models have it.
+    """
     common: dict[str, Any] = {"sample_size": 16, "norm_num_groups": 4, "layers_per_block": 2}
     if shape == "xl":
         return UNet2DConditionModel(
@@ -76,6 +79,8 @@ def unet(shape: str = "sd1") -> UNet2DConditionModel:
             projection_class_embeddings_input_dim=16 + 6 * 8,
         )
     extra = {"attention_head_dim": (2, 4, 4, 4), "use_linear_projection": True} if shape == "sd21" else {"attention_head_dim": 2}
+    if shape == "lcm":
+        extra["time_cond_proj_dim"] = 8
     return UNet2DConditionModel(**common, block_out_channels=(8, 16, 16, 16), cross_attention_dim=16, **extra)
 
 
@@ -116,6 +121,17 @@ def diffusion(folder: Path, shape: str = "sd1", seed: int = 0) -> Path:
         folder / "scheduler"
     )
     (folder / "model_index.json").write_text(json.dumps(index), "utf8")
+    return folder
+
+
+def controlnet(folder: Path, shape: str = "sd1", seed: int = 0, zero: bool = False) -> Path:
+    """A ControlNetModel beside ``unet(shape)``; ``zero``: its last layers are zero, as before any training."""
+    torch.manual_seed(seed)
+    model = ControlNetModel.from_unet(unet(shape), conditioning_embedding_out_channels=(4, 8, 8, 8))
+    if not zero:
+        for layer in (*model.controlnet_down_blocks, model.controlnet_mid_block, model.controlnet_cond_embedding.conv_out):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+    model.save_pretrained(folder)
     return folder
 
 

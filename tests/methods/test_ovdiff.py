@@ -15,9 +15,9 @@ from torch.nn.functional import interpolate
 from segwright.errors import InputError, OutputError
 from segwright.files import disk
 from segwright.images import resize, windows
-from segwright.labels.prototypes import Prototypes
+from segwright.labels.prototypes import Prototypes, standardised
 from segwright.methods.extractors import extract
-from segwright.methods.ovdiff import OVDiff, OVDiffSettings, _standardised
+from segwright.methods.ovdiff import OVDiff, OVDiffSettings
 from segwright.methods.support import SupportSettings, make_words, open_bank, read_word
 from segwright.mini.voc import read_scenes
 from segwright.models.sampling import SamplingSettings
@@ -42,7 +42,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_bank_broken_off_anywhere_ends_as_one_that_was_not(bank: Path, tmp_path: Path) -> None:
     networks, folder = load("mini", "cpu"), tmp_path / "bank"
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop_at(limit: int) -> None:
@@ -50,9 +50,9 @@ def test_a_bank_broken_off_anywhere_ends_as_one_that_was_not(bank: Path, tmp_pat
 
         def progress(*_: object) -> None:
             if next(calls) == limit:
-                raise Stopped
+                raise StoppedError
 
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             make_words(networks, open_bank(networks, folder, SUPPORT), WORDS, SUPPORT, ["grass"], progress)
 
     for limit in (0, 1, 2, 3):
@@ -156,7 +156,7 @@ def plain_sets(bank: Path, name: str, limit: float | None) -> list[list[torch.Te
 def test_standardised_extractors_weigh_the_same() -> None:
     torch.manual_seed(0)
     shown = torch.randn(3, 8, 8)
-    narrow, wide = _standardised([0.01 * shown + 0.9, 0.3 * shown.flip(0) + 0.1])
+    narrow, wide = standardised([0.01 * shown + 0.9, 0.3 * shown.flip(0) + 0.1])
     assert narrow.std() == pytest.approx(float(wide.std()), rel=1e-4)
     assert narrow.mean() == pytest.approx(float(wide.mean()), rel=1e-3)
     assert torch.equal(narrow.argmax(0), shown.argmax(0))

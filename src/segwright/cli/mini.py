@@ -37,9 +37,8 @@ def add(commands: Any) -> None:
     measure.add_argument("--preset", default="mini")
     measure.add_argument("--split", choices=("val", "held"), default="val")
     measure.add_argument("--limit", type=int, metavar="N")
-    measure.add_argument(
-        "--only", metavar="ROW,ROW", help="clip, captioner, vae, generation, attention, regions, freeseg, open, size; ovdiff and ovdiff_support only if named"
-    )
+    rows = "clip, captioner, vae, generation, attention, regions, freeseg, open, size; ovdiff and ovdiff_support only if named"
+    measure.add_argument("--only", metavar="ROW,ROW", help=rows)
     measure.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     measure.add_argument("-o", "--out", metavar="FILE", help="a JSON file for the figures")
     measure.set_defaults(run=_measure)

@@ -71,7 +71,7 @@ def _settings(options: argparse.Namespace, networks: Any) -> Any:
 def _prototypes(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segwright.methods.ovdiff import ovdiff_networks
+    from segwright.methods.banks import ovdiff_networks
     from segwright.methods.support import make_words, open_bank
     from segwright.words.vocabulary import parse_words
 

@@ -70,6 +70,12 @@ def match(features: Tensor, sets: Sequence[Tensor]) -> Tensor:
     return torch.stack(nearest, 1).unflatten(2, (features.shape[2], features.shape[3]))
 
 
+def standardised(cosines: Sequence[Tensor]) -> list[Tensor]:
+    """Each extractor's (M, H', W') with the mean and spread that they have on average."""
+    means, spreads = torch.stack([c.mean() for c in cosines]), torch.stack([c.std() for c in cosines]).clamp(min=1e-6)
+    return [(c - m) / s * spreads.mean() + means.mean() for c, m, s in zip(cosines, means, spreads, strict=True)]
+
+
 def without_stuff(background: Prototypes, stuff: Sequence[Tensor], threshold: float) -> Prototypes:
     """The stuff filter (Sec. 3.4): background prototypes that resemble a stuff word's foreground are dropped.
 

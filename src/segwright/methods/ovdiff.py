@@ -5,13 +5,10 @@ Making prototypes is ``methods/support.py``; this file matches photos against th
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,13 +19,14 @@ from segwright.errors import InputError
 from segwright.files.bank import Bank
 from segwright.images import resize, stitch, windows
 from segwright.labels.prefilter import MOST, Filtered, prefilter
-from segwright.labels.prototypes import WHOLE, Prototypes, match, without_stuff
+from segwright.labels.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
+from segwright.methods.banks import default_bank, ovdiff_networks
 from segwright.methods.extractors import check_extractors, extract
 from segwright.methods.open_words import check_rule, choose
 from segwright.methods.refining import parse_refiners, refine
 from segwright.methods.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
 from segwright.types import Image, Scores, Segmentation, check_image
-from segwright.weights import Networks, default_preset, find_preset, load
+from segwright.weights import Networks
 from segwright.words.vocabulary import check_words
 
 DESIGNED_FOR = 512  # pixels of the diffusion model that the sizes below are stated for; they scale with the preset's
@@ -288,7 +286,7 @@ class OVDiff:
         if not found:
             return torch.zeros(0, 1, 1)
         how = self.settings.ensemble or self.networks.preset.ensemble
-        return torch.stack(_standardised(found) if how == "standardised" and len(found) > 1 else found).mean(0)
+        return torch.stack(standardised(found) if how == "standardised" and len(found) > 1 else found).mean(0)
 
     def matched(self, image: Image, extractor: str, sets: Sequence[Tensor]) -> Tensor:
         """(C, H', W') at working size: cosines to the nearest of each set of prototypes (P, D), averaged over the windows."""
@@ -327,25 +325,3 @@ class OVDiff:
             "settings": asdict(self.settings) | {"support": self.bank.settings["support"]},
             "seed": self.settings.seed,
         }
-
-
-def _standardised(cosines: Sequence[Tensor]) -> list[Tensor]:
-    """Each extractor's (M, H', W') with the mean and spread that they have on average."""
-    means, spreads = torch.stack([c.mean() for c in cosines]), torch.stack([c.std() for c in cosines]).clamp(min=1e-6)
-    return [(c - m) / s * spreads.mean() + means.mean() for c, m, s in zip(cosines, means, spreads, strict=True)]
-
-
-def ovdiff_networks(preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32") -> Networks:
-    """A preset's networks, with CLIP ViT-B/16 where they come from the hub (published code)."""
-    from_hub = bool(find_preset(default_preset() if preset is None else preset).parts)
-    return load(preset, device, dtype, clip="clip-b16" if from_hub else None)
-
-
-def default_bank(networks: Networks, support: SupportSettings) -> Path:
-    """Where prototypes lie when no bank is named: one folder for each preset and way to make them."""
-    root = os.environ.get("SEGWRIGHT_BANKS") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "segwright", "banks"
-    )
-    about = json.dumps([networks.identity("diffusion"), str(networks.dtype), asdict(support.filled(networks))], sort_keys=True)
-    name = networks.preset.name if networks.preset.parts else Path(networks.preset.name).name
-    return Path(root).expanduser() / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:10]}"
