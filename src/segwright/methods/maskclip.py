@@ -1,0 +1,148 @@
+"""MaskCLIP (Zhou, Loy and Dai, ECCV 2022): CLIP's last attention replaced by its value path, cell by cell.
+
+Background: the paper has none of its own. Its benchmarks name everything (Context 59, COCO-Stuff) or leave background
+pixels out (VOC 20). Here, where a photo may hold what no word names, SCLIP's background words compete as one class;
+``background=()`` is the paper's own reading, in which every pixel gets a word. Every word competes, as published.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segwright.errors import InputError
+from segwright.methods.dense import (
+    BACKGROUND_26,
+    backdrop,
+    check_settings,
+    check_sizes,
+    fitted,
+    prompts,
+    segment,
+    strongest,
+    to_scores,
+)
+from segwright.methods.open_words import Chosen
+from segwright.models.clip_dense import dense_features, pixels
+from segwright.types import Image, Scores, Segmentation
+from segwright.weights import Networks, load
+from segwright.words.templates import IMAGENET_80
+
+
+@dataclass(frozen=True)
+class MaskCLIPSettings:
+    """Defaults: the published code's. Sizes are for a network of 224 pixels, and scale with it.
+
+    Attributes:
+        short: side of the resized photo's short edge; the photo is seen whole (published code: 512).
+        templates: prompts, their embeddings averaged; None: the preset's own, else CLIP's 80 for ImageNet (the published
+            code adds five about a scene, ``segwright.words.templates.MASKCLIP_85``).
+        residual: keep the last block's residual path; None: as the preset has it, which is the published code's way except
+            for ``mini`` (``segwright.models.clip_dense.dense_features``).
+        key_smoothing: cells whose best probability is below it take their neighbours' scores by key similarity (published:
+            1.0, which means all cells); 0, the published code's default, is off.
+        prompt_denoising: words whose best probability over the photo is below it are out (published: 0.5); 0 is off.
+        background: words that stand for background; None: the preset's own, else SCLIP's 26; () for none.
+        candidates: which words may win: "none", all (published); "paper", "reference", "prefilter": those believed to be
+            in the photo (``segwright.methods.open_words``).
+        refine: refiners, joined by commas, or None (as published).
+        seed: recorded; nothing is drawn at random.
+    """
+
+    short: int = 512
+    templates: tuple[str, ...] | None = None
+    residual: bool | None = None
+    key_smoothing: float = 0.0
+    prompt_denoising: float = 0.0
+    background: tuple[str, ...] | None = None
+    candidates: str = "none"
+    refine: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check_sizes(short=self.short)
+        if not 0 <= self.key_smoothing <= 1 or not 0 <= self.prompt_denoising <= 1:
+            got = f"{self.key_smoothing} and {self.prompt_denoising}"
+            raise InputError(f"key_smoothing and prompt_denoising are probabilities in 0..1 (0 is off), got {got}")
+
+
+@dataclass(frozen=True)
+class MaskCLIP:
+    """The method with its networks.
+
+    >>> method = MaskCLIP.load("mini")
+    >>> segmentation = method(image, words=["dog", "sofa"])
+    """
+
+    networks: Networks
+    settings: MaskCLIPSettings = field(default_factory=MaskCLIPSettings)
+    Settings: ClassVar = MaskCLIPSettings
+
+    @classmethod
+    def load(
+        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
+    ) -> MaskCLIP:
+        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as MaskCLIPSettings.
+
+        The paper's CLIP is ViT-B/16: ``MaskCLIP(segwright.weights.load("sd15", clip="clip-b16"))``.
+        """
+        return cls(load(preset, device, dtype), MaskCLIPSettings(**settings))
+
+    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
+        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
+
+        Raises:
+            InputError: not a photo, or unusable words.
+            WeightsError: networks that cannot be loaded.
+        """
+        return self.many([image], words)[0]
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """Several photos, each as if alone."""
+        return segment("maskclip", self.networks, self.settings, images, words, self.scores)
+
+    def scores(self, image: Image, chosen: Chosen) -> Scores:
+        """Coarse scores of one photo: cosines of every cell, the two optional refinements, softmax."""
+        settings, clip = self.settings, self.networks.clip
+        words = chosen.present
+        back = backdrop(settings.background, self.networks, BACKGROUND_26, chosen.words)
+        texts = clip.embed_texts((*words, *back), prompts(settings.templates, self.networks, IMAGENET_80))
+        residual = self.networks.preset.habits.residual if settings.residual is None else settings.residual
+        dense = dense_features(clip, pixels(clip, image, fitted(clip, image, settings.short)), "value", residual)
+        logits = clip.logit_scale * torch.einsum("dhw,td->thw", dense.features[0], texts)
+        chances = denoise(logits, settings.prompt_denoising).softmax(0)
+        if settings.key_smoothing:
+            chances = smooth(chances, dense.keys[0], settings.key_smoothing)
+        values = strongest(chances, len(words))
+        return to_scores(chosen.words, [1 + i for i in chosen.candidates], values, (image.shape[0], image.shape[1]))
+
+
+def denoise(logits: Tensor, least: float) -> Tensor:
+    """Prompt denoising: (T, h, w) logits with -inf for texts that are nowhere as probable as ``least``; all stay if none is."""
+    best = logits.softmax(0).flatten(1).amax(1)
+    out = best < least
+    return logits if bool(out.all()) else logits.masked_fill(out[:, None, None], -torch.inf)
+
+
+def smooth(chances: Tensor, keys: Tensor, least: float) -> Tensor:
+    """Key smoothing: pred(x_i) = sum over j of cos(k_i, k_j) pred(x_j), for cells with no probability of ``least`` or more.
+
+    Args:
+        chances: (T, h, w).
+        keys: (C, h, w), of the last attention layer.
+
+    Returns:
+        (T, h, w), not negative, at no particular scale.
+    """
+    unit = F.normalize(keys.flatten(1), dim=0)
+    flat = chances.flatten(1)
+    mixed = flat @ (unit.T @ unit)
+    unsure = flat.amax(0) < least
+    return torch.where(unsure, mixed, flat).clamp(min=0).view_as(chances)

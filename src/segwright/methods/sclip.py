@@ -1,0 +1,144 @@
+"""SCLIP (Wang, Mei and Yuille, ECCV 2024): CLIP's dense features with correlative self-attention, in sliding windows.
+
+Background as published for VOC: 26 words of background ("sky", "wall", "tree" ...) compete as one class, whose score is
+the strongest of them; what no class reaches ``threshold`` with is background too, and so is a class that covers too
+little of the foreground. Every word of the vocabulary competes, as published; ``candidates`` narrows that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from segwright.errors import InputError
+from segwright.methods.dense import (
+    BACKGROUND_26,
+    backdrop,
+    check_settings,
+    check_sizes,
+    prompts,
+    segment,
+    sliding,
+    strongest,
+    to_scores,
+)
+from segwright.methods.open_words import Chosen
+from segwright.models.clip_dense import dense_features
+from segwright.types import Image, Scores, Segmentation
+from segwright.weights import Networks, load
+from segwright.words.templates import IMAGENET_80
+
+
+@dataclass(frozen=True)
+class SCLIPSettings:
+    """Defaults: the published code's for VOC with background. Sizes are for a network of 224 pixels, and scale with it.
+
+    Attributes:
+        short: side of the resized photo's short edge (paper: 336; 560 for Cityscapes).
+        window, stride: of the sliding windows (paper: 224 and 112).
+        attention: of the last layer; "correlative" is the paper's, "value" and "plain" its ablation.
+        templates: prompts, their embeddings averaged; None: the preset's own, else the paper's, CLIP's 80 for ImageNet.
+        residual: keep the last block's residual path; None: as the preset has it, which is the published code's way except
+            for ``mini`` (``segwright.models.clip_dense.dense_features``).
+        scale: cosines are multiplied by it times CLIP's own logit scale before the softmax (published code: 65 with
+            OpenAI's 100 for VOC; 40 elsewhere).
+        background: words that stand for background; None: the preset's own, else the published 26; () for none.
+        threshold: a pixel whose strongest class is less probable is background (published code for VOC: 0.1).
+        area: a class on less than this share of the foreground is background (published code for VOC: 0.1).
+        candidates: which words may win: "none", all (published); "paper", "reference", "prefilter": those believed to be
+            in the photo (``segwright.methods.open_words``).
+        refine: refiners, joined by commas, or None (the paper's figures are without).
+        seed: recorded; nothing is drawn at random.
+    """
+
+    short: int = 336
+    window: int = 224
+    stride: int = 112
+    attention: str = "correlative"
+    templates: tuple[str, ...] | None = None
+    residual: bool | None = None
+    scale: float = 0.65
+    background: tuple[str, ...] | None = None
+    threshold: float = 0.1
+    area: float = 0.1
+    candidates: str = "none"
+    refine: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        check_sizes(short=self.short, window=self.window, stride=self.stride)
+        if self.stride > self.window:
+            raise InputError(f"stride must be at most the window ({self.window}), got {self.stride}")
+
+
+@dataclass(frozen=True)
+class SCLIP:
+    """The method with its networks.
+
+    >>> method = SCLIP.load("mini")
+    >>> segmentation = method(image, words=["dog", "sofa"])
+    """
+
+    networks: Networks
+    settings: SCLIPSettings = field(default_factory=SCLIPSettings)
+    Settings: ClassVar = SCLIPSettings
+
+    @classmethod
+    def load(
+        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
+    ) -> SCLIP:
+        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as SCLIPSettings.
+
+        The paper's CLIP is ViT-B/16: ``SCLIP(segwright.weights.load("sd15", clip="clip-b16"))``.
+        """
+        return cls(load(preset, device, dtype), SCLIPSettings(**settings))
+
+    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
+        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
+
+        Raises:
+            InputError: not a photo, or unusable words.
+            WeightsError: networks that cannot be loaded.
+        """
+        return self.many([image], words)[0]
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """Several photos, each as if alone."""
+        return segment("sclip", self.networks, self.settings, images, words, self.scores)
+
+    def scores(self, image: Image, chosen: Chosen) -> Scores:
+        """Coarse scores of one photo: windows, softmax over words and background words, the two thresholds."""
+        settings, clip = self.settings, self.networks.clip
+        words = chosen.present
+        back = backdrop(settings.background, self.networks, BACKGROUND_26, chosen.words)
+        texts = clip.embed_texts((*words, *back), prompts(settings.templates, self.networks, IMAGENET_80))
+        residual = self.networks.preset.habits.residual if settings.residual is None else settings.residual
+
+        def look(windows: Tensor) -> Tensor:
+            return torch.einsum("bdhw,td->bthw", dense_features(clip, windows, settings.attention, residual).features, texts)
+
+        cosines = sliding(clip, image, settings.short, settings.window, settings.stride, look)
+        chances = strongest((settings.scale * clip.logit_scale * cosines).softmax(0), len(words))
+        kept = demote(chances, settings.threshold, settings.area)
+        return to_scores(chosen.words, [1 + i for i in chosen.candidates], kept, (image.shape[0], image.shape[1]))
+
+
+def demote(chances: Tensor, threshold: float, area: float) -> Tensor:
+    """(1 + K, h, w) with background first: classes on too small an area lose their scores, unsure cells become background.
+
+    A class is small if it wins ``area`` of all cells that any class wins, or less. A cell is unsure if nothing in it
+    reaches ``threshold``.
+    """
+    won = torch.nn.functional.one_hot(chances.argmax(0), len(chances)).sum((0, 1))[1:]
+    large = (won > area * won.sum()).to(chances)
+    kept = torch.cat([chances[:1], chances[1:] * large[:, None, None]])
+    unsure = kept.amax(0) < threshold
+    back = torch.zeros_like(kept)
+    back[0] = 1
+    return torch.where(unsure, back, kept)
