@@ -1,0 +1,128 @@
+"""``segwright refine``: masks from anywhere, made sharper; and their page for ``segwright explain``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segwright.cli.options import EPILOG, add_networks
+from segwright.errors import InputError
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("refine", help="make coarse masks sharper, whatever made them", epilog=EPILOG)
+    command.add_argument("photo", metavar="PHOTO", help="a photo, or a folder of photos")
+    command.add_argument(
+        "--mask",
+        required=True,
+        metavar="COARSE",
+        help="its mask, or a folder with a mask of each photo's name: PNG with an index a pixel (0 = background), or .npy or "
+        ".safetensors with scores, (classes, height, width)",
+    )
+    add_mask_words(command)
+    add_networks(command)
+    command.add_argument("--with", dest="refiners", default="g4seg,crf", metavar="R,R", help="in this order (default: g4seg,crf)")
+    add_g4seg(command)
+    command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
+    command.set_defaults(run=_refine)
+
+
+def add_mask_words(command: argparse.ArgumentParser) -> None:
+    """What a mask's indices are called."""
+    words = command.add_mutually_exclusive_group()
+    words.add_argument("--words-map", metavar="1=dog,2=sofa", help="what the mask's indices are called")
+    words.add_argument("--words-file", metavar="F", help="a file with one word a line; line 1 is index 1")
+    words.add_argument("--vocabulary", metavar="NAME", help="a benchmark's classes: voc, coco, ade20k, cityscapes, mini ...")
+
+
+def add_g4seg(command: argparse.ArgumentParser) -> None:
+    """Settings of g4seg; None means its default."""
+    group = command.add_argument_group("settings of g4seg")
+    group.add_argument("--timestep", type=int, metavar="T", help="how far the photo is noised, 1..999 (default: 400)")
+    group.add_argument("--beta", type=float, metavar="B", help="how much of a score stays (default: 0.8; 0.9 for good masks)")
+    group.add_argument("--passes", type=int, metavar="N", help="default: 1")
+    group.add_argument("--seed", type=int, help="of the noise (default: 0)")
+    group.add_argument("--null-text", action="store_true", help="null-text inversion in place of one step (slow)")
+    group.add_argument("--controlnet", metavar="FOLDER", help="a ControlNet's folder: it injects the masks in place of attention")
+
+
+def mask_words(options: argparse.Namespace) -> dict[int, str] | None:
+    """Index -> word, given in one of the three ways, or None."""
+    from segwright.refinement import parse_words_map
+    from segwright.words import vocabulary
+
+    if options.words_map is not None:
+        return parse_words_map(options.words_map)
+    if getattr(options, "words", None) is not None:  # segwright explain has --words too
+        return dict(enumerate(vocabulary.parse_words(options.words), 1))
+    if options.words_file is not None:
+        return dict(enumerate(vocabulary.read_words_file(options.words_file), 1))
+    if options.vocabulary is not None:
+        return dict(enumerate(vocabulary.load(options.vocabulary).words, 1))
+    return None
+
+
+def g4seg_settings(options: argparse.Namespace) -> Any:
+    """G4SegSettings with what was given."""
+    from segwright.refine import G4SegSettings, InversionSettings
+
+    names = ("timestep", "beta", "passes", "seed")
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    settings = replace(G4SegSettings(), **given)
+    return replace(settings, inversion=InversionSettings()) if getattr(options, "null_text", False) else settings
+
+
+def controlnet(options: argparse.Namespace) -> Any:
+    """The ControlNet of ``--controlnet``, or None."""
+    from segwright.weights import load_controlnet
+
+    folder = getattr(options, "controlnet", None)
+    return None if folder is None else load_controlnet(folder, options.device, options.dtype)
+
+
+def _refine(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from segwright.images import find_photos
+    from segwright.refinement import RefinementSettings, refine_masks
+    from segwright.weights import load
+
+    settings = RefinementSettings(options.refiners, g4seg=g4seg_settings(options))
+    networks = load(options.preset, options.device, options.dtype)
+    count = len(find_photos(options.photo))
+    outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings, controlnet(options))
+    bad = 0
+    for outcome in tqdm(outcomes, total=count, unit="photo", disable=True if count < 2 else None, leave=False):
+        if outcome.error is not None:
+            bad += 1
+            tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
+        else:
+            there = " (was there already)" if outcome.segmentation is None else ""
+            tqdm.write(f"{outcome.photo} -> {outcome.file}{there}", file=sys.stdout)
+    if bad and count > 1:
+        print(f"segwright: {bad} of {count} photos could not be done", file=sys.stderr)
+    return 0 if not bad else 1 if bad < count else 2
+
+
+def explain_mask(options: argparse.Namespace) -> int:
+    """``segwright explain PHOTO --mask COARSE.png --with g4seg``."""
+    from segwright.explanation import explain_g4seg
+    from segwright.images import read
+    from segwright.refinement import read_coarse
+    from segwright.weights import load
+
+    if options.refiners != "g4seg":
+        raise InputError(f"a mask's page is made for g4seg, got --with {options.refiners}")
+    words = mask_words(options)
+    if words is None:
+        raise InputError("g4seg must know what the indices are called; give --words-map 1=dog,2=sofa, --words-file or --vocabulary")
+    photo, out = Path(options.photo), Path(options.out)
+    page = out if out.suffix.lower() in (".html", ".htm") else out / f"{photo.stem}.html"
+    image = read(photo)
+    scores = read_coarse(Path(options.mask), (image.shape[0], image.shape[1]), words)
+    networks = load(options.preset, options.device, options.dtype)
+    print(explain_g4seg(image, scores, networks, page, g4seg_settings(options), photo.name))
+    return 0

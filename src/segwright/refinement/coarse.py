@@ -1,0 +1,174 @@
+"""Coarse masks from files: label maps and scores of any source, as Scores that refiners take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segwright.errors import InputError
+from segwright.files.masks import read_label_map
+from segwright.refine.soft import soften
+from segwright.types import Scores
+from segwright.words.vocabulary import check_words
+
+SUFFIXES = (".png", ".npy", ".safetensors")  # of masks, the first that is there
+VOID = 255  # Pascal VOC's "no label"
+TRUST = 0.9  # pydensecrf.utils.unary_from_labels is used with this or less in FreeSeg-Diff's published code
+WIDTH = 0.03  # of the picture's sides; from a sweep, see docs/methods/g4seg.md
+LARGEST = 65535
+
+
+def parse_words_map(text: str) -> dict[int, str]:
+    """ "1=dog, 2=sofa" -> {1: "dog", 2: "sofa"}.
+
+    Raises:
+        InputError: something else, an index twice, or an unusable word.
+    """
+    found: dict[int, str] = {}
+    for part in text.split(","):
+        index, equals, word = part.partition("=")
+        if not equals or not index.strip().isdecimal() or not 1 <= int(index) <= LARGEST:
+            raise InputError(f"a words map is written as 1=dog,2=sofa with indices from 1, got {part.strip()!r}")
+        if int(index) in found:
+            raise InputError(f"index {int(index)} has two words in {text!r}; give each index once")
+        found[int(index)] = check_words([word])[0]
+    return found
+
+
+def read_coarse(
+    path: Path, size: tuple[int, int], words: Mapping[int, str] | None = None, trust: float = TRUST, width: float = WIDTH
+) -> Scores:
+    """The coarse mask in a file, for a photo of ``size`` = (H, W); its indices are the labels of the scores.
+
+    Args:
+        path: a label map (palette or grey PNG, or .npy with (H, W) integers), or scores for each class (.npy or
+            .safetensors, (C, H, W) floats, first axis the class, 0 = background; other sizes are interpolated).
+        words: index -> word; None calls them "index 1", "index 2" ...
+        trust, width: of label maps, see ``hard_scores``.
+
+    Raises:
+        InputError: no such file, no mask, a label map of another size, or an index without a word.
+    """
+    if path.suffix.lower() not in (".npy", ".safetensors"):
+        return hard_scores(_of_size(read_label_map(path), size, path), words, trust, width, str(path))
+    array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
+    if array.ndim == 2 and np.issubdtype(array.dtype, np.integer):
+        return hard_scores(_of_size(array.astype(np.int64), size, path), words, trust, width, str(path))
+    return soft_scores(array, size, words, str(path))
+
+
+def hard_scores(
+    labels: NDArray[np.int64],
+    words: Mapping[int, str] | None = None,
+    trust: float = TRUST,
+    width: float = WIDTH,
+    name: str = "the mask",
+) -> Scores:
+    """A label map as probabilities: certain inside, uncertain at the outlines, and nowhere more certain than ``trust``.
+
+    A hard mask says nothing about how sure it is, but its errors lie at its outlines. So each class's mask is averaged over a
+    Gaussian (``refine.soft.soften``), and then a share of 1 - ``trust`` is spread evenly over the classes of the photo.
+
+    Args:
+        labels: (H, W), 0 = background; 255 is void (every class alike) unless ``words`` has it.
+        trust: 0.5 .. 1.
+        width: standard deviation of the Gaussian, as a share of the picture's sides.
+
+    Raises:
+        InputError: a negative index, or one without a word.
+    """
+    if labels.min() < 0 or labels.max() > LARGEST:
+        raise InputError(f"{name}: indices must lie in 0..{LARGEST}, got {labels.min()}..{labels.max()}")
+    void = labels == VOID if not words or VOID not in words else np.zeros_like(labels, bool)
+    present = sorted({0, *(int(v) for v in np.unique(labels[~void]))})
+    masks = torch.from_numpy(np.stack([np.where(void, 1 / len(present), labels == v) for v in present])).float()
+    values = trust * soften(masks, width) + (1 - trust) / len(present)
+    return Scores(_vocabulary(present, words, name), tuple(present), values / values.sum(0))
+
+
+def soft_scores(
+    array: NDArray[Any], size: tuple[int, int], words: Mapping[int, str] | None = None, name: str = "the mask"
+) -> Scores:
+    """(C, h, w) scores from 0 up as Scores of the photo's size; classes without any score are left out.
+
+    Raises:
+        InputError: another shape, negative or not finite, pixels without any score, or a class without a word.
+    """
+    if array.ndim != 3 or array.dtype.kind not in "fiu" or not array.size:
+        raise InputError(f"{name}: scores must be (classes, H, W) numbers, got {array.dtype} {array.shape}")
+    values = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    if not bool(torch.isfinite(values).all()) or float(values.min()) < 0:
+        raise InputError(f"{name}: scores must be probabilities from 0 up, got {float(values.min())}..{float(values.max())}")
+    if tuple(values.shape[1:]) != size:
+        values = F.interpolate(values[None], size, mode="bilinear", align_corners=False)[0]
+    total = values.sum(0)
+    if float(total.min()) <= 0:
+        raise InputError(f"{name}: every pixel needs a score above 0 for some class; give class 0 what no other has")
+    present = [0, *(i for i in range(1, len(values)) if bool((values[i] > 0).any()))]
+    return Scores(_vocabulary(present, words, name), tuple(present), values[present] / total)
+
+
+def find_mask(photo: Path, masks: Path, root: Path | None = None) -> Path:
+    """The mask of a photo: ``masks`` itself if that is a file, else the file of the photo's name in that folder.
+
+    Args:
+        root: the folder in which the photo was found; sub-folders must be alike in both.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not masks.is_dir():
+        return masks
+    below = photo.relative_to(root).parent if root is not None and photo.is_relative_to(root) else Path()
+    for suffix in SUFFIXES:
+        path = masks / below / f"{photo.stem}{suffix}"
+        if path.is_file():
+            return path
+    raise InputError(f"{photo}: there is no mask {masks / below / photo.stem}.png (or .npy, .safetensors)")
+
+
+def _vocabulary(present: list[int], words: Mapping[int, str] | None, name: str) -> tuple[str, ...]:
+    """Words for 1 .. the largest index; those that are not present may stay without one of their own."""
+    missing = [i for i in present if i and words is not None and i not in words]
+    if missing:
+        raise InputError(f"{name}: index {missing[0]} has no word; add it to the words, as {missing[0]}=...")
+    return tuple((words or {}).get(i, f"index {i}") for i in range(1, present[-1] + 1))
+
+
+def _of_size(labels: NDArray[np.int64], size: tuple[int, int], path: Path) -> NDArray[np.int64]:
+    if labels.shape != size:
+        got = f"{labels.shape[1]}x{labels.shape[0]}"
+        raise InputError(f"{path} is {got} pixels and its photo {size[1]}x{size[0]}; a label map must have its photo's size")
+    return labels
+
+
+def _read_npy(path: Path) -> NDArray[Any]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as a NumPy array ({' '.join(str(error).split())[:160]})") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays; save a single one as .npy")
+    return array
+
+
+def _read_safetensors(path: Path) -> NDArray[Any]:
+    """The only tensor, or the one named "scores"."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read as safetensors ({' '.join(str(error).split())[:160]})") from error
+    if len(found) != 1 and "scores" not in found:
+        raise InputError(f'{path} must hold one tensor, or one named "scores", got {sorted(found)[:5]}')
+    tensor = found["scores"] if "scores" in found else next(iter(found.values()))
+    return np.asarray((tensor.float() if tensor.is_floating_point() else tensor).numpy())
