@@ -50,7 +50,7 @@ def measure(classes: int, options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     networks = sd21(getattr(torch, options.dtype), options.device, SMALL if options.quick else None)
     image, scores = scene(classes)
-    settings = G4SegSettings(batch=options.batch or classes)
+    settings = G4SegSettings(batch=options.batch or classes, side=128 if options.quick else None)
     before = peak(options.device)
     start, cpu = time.perf_counter(), time.process_time()
     done = list(passes(image, scores, networks, settings))

@@ -12,6 +12,13 @@ import torch
 from segwright.weights import Networks, Preset
 
 SEED = 0
+VAE: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "sample_size": 512,
+}
 
 
 def networks(dtype: torch.dtype, channels_last: bool) -> Networks:
@@ -31,6 +38,48 @@ def networks(dtype: torch.dtype, channels_last: bool) -> Networks:
     made.__dict__["diffusion"] = Diffusion(unet, vae, [text_encoder], [texts], schedule)
     made.__dict__["clip"] = Clip(clip, texts, Pixels(224, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)))
     made.__dict__["captioner"] = Captioner(blip, sentences, Pixels(384, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)))
+    return made
+
+
+def sd21(dtype: torch.dtype, device: str = "cpu", unet_size: dict[str, Any] | None = None) -> Networks:
+    """Stable Diffusion 2.1 (768, v-prediction) and CLIP ViT-B/16 with random weights; no captioner.
+
+    Args:
+        unet_size: other sizes of the U-Net, for a quick trial of a script.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
+
+    from segwright.models.clip import Clip
+    from segwright.models.diffusion import Diffusion
+    from segwright.models.pixels import Pixels
+
+    made = Networks(Preset("random sd21", image_size=768), torch.device(device), dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        texts, _ = tokenizers(Path(folder))
+    ends = {"bos_token_id": texts.bos_token_id, "eos_token_id": texts.eos_token_id, "pad_token_id": texts.pad_token_id}
+    large = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 23,
+        "projection_dim": 512,
+    }
+    sizes: dict[str, Any] = {"attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True} | (unet_size or {})
+    unet, vae, encoder, clip = (
+        ready(make, dtype).to(device)
+        for make in (
+            lambda: UNet2DConditionModel(sample_size=96, cross_attention_dim=1024, **sizes),
+            lambda: AutoencoderKL(**VAE),
+            lambda: CLIPTextModel(CLIPTextConfig(**large, **ends)),
+            lambda: CLIPModel(CLIPConfig(text_config=ends, vision_config={"patch_size": 16})),
+        )
+    )
+    for network in (unet, vae):
+        network.to(memory_format=torch.channels_last)
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction"}
+    made.__dict__["diffusion"] = Diffusion(unet, vae, [encoder], [texts], schedule)
+    made.__dict__["clip"] = Clip(clip, texts, Pixels(224, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)))
     return made
 
 
@@ -55,16 +104,9 @@ def makers(texts: Any, sentences: Any) -> list[Callable[[], Any]]:
         "sep_token_id": sentences.sep_token_id,
         "pad_token_id": sentences.pad_token_id,
     }
-    vae = {
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "block_out_channels": (128, 256, 512, 512),
-        "layers_per_block": 2,
-        "sample_size": 512,
-    }
     return [
         lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
-        lambda: AutoencoderKL(**vae),
+        lambda: AutoencoderKL(**VAE),
         lambda: CLIPTextModel(CLIPTextConfig(**large, **ends)),
         lambda: CLIPModel(CLIPConfig(text_config=ends)),  # the other defaults are ViT-B/32's
         lambda: BlipForConditionalGeneration(BlipConfig(text_config=blip)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,12 @@ from contracts import check_method, check_refiner
 
 from segwright.errors import WeightsError
 from segwright.methods import METHODS, find_method
+from segwright.methods.refining import refiners
 from segwright.methods.support import SupportSettings
 from segwright.mini.voc import read_scenes
 from segwright.models.sampling import SamplingSettings
 from segwright.refine import REFINERS
-from segwright.types import Scores
+from segwright.weights import load
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -30,6 +30,6 @@ def test_methods(name: str, tmp_path: Path) -> None:
     check_method(find_method(name).load("mini", "cpu", **extra).many, photos, ["dog", "car", "apple", "boat", "zebra crossing"])
 
 
-@pytest.mark.parametrize("refine", REFINERS.values(), ids=REFINERS.keys())
-def test_refiners(refine: Callable[..., Scores]) -> None:
-    check_refiner(refine)
+@pytest.mark.parametrize("name", REFINERS)
+def test_refiners(name: str) -> None:
+    check_refiner(refiners(load("mini", "cpu"))[name])

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from segwright.comparison import compare as compare
     from segwright.datasets import DATASETS as DATASETS
     from segwright.datasets import open_dataset as open_dataset
+    from segwright.diagnosis.run import diagnose as diagnose
+    from segwright.diagnosis.subject import DiagnoseSettings as DiagnoseSettings
     from segwright.evaluation.method import MethodSpec as MethodSpec
     from segwright.evaluation.run import evaluate as evaluate
     from segwright.explanation import explain as explain
+    from segwright.exports import export as export
     from segwright.files.overlay import overlay as overlay
     from segwright.files.save import save as save
     from segwright.images import read as read
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from segwright.methods.ovdiff import OVDiff as OVDiff
     from segwright.methods.ovdiff import OVDiffSettings as OVDiffSettings
     from segwright.methods.support import SupportSettings as SupportSettings
+    from segwright.overviews import overview as overview
     from segwright.photos import segment as segment
     from segwright.refinement import refine_masks as refine_masks
     from segwright.tables import table as table
@@ -44,12 +48,13 @@ except PackageNotFoundError:  # a source tree that is not installed
 _HOMES = {
     "read": "segwright.images", "save": "segwright.files.save", "overlay": "segwright.files.overlay",
     "load": "segwright.weights", "segment": "segwright.photos", "explain": "segwright.explanation",
-    "refine_masks": "segwright.refinement",
+    "export": "segwright.exports", "overview": "segwright.overviews", "refine_masks": "segwright.refinement",
     "FreeSegDiff": "segwright.methods.freeseg_diff", "FreeSegDiffSettings": "segwright.methods.freeseg_diff",
     "OVDiff": "segwright.methods.ovdiff", "OVDiffSettings": "segwright.methods.ovdiff",
     "SupportSettings": "segwright.methods.support",
     "evaluate": "segwright.evaluation.run", "MethodSpec": "segwright.evaluation.method", "compare": "segwright.comparison",
     "table": "segwright.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
+    "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
     "Scores": "segwright.types", "Segmentation": "segwright.types",
 }  # fmt: skip
 __all__ = [*_HOMES, "__version__", "refine"]

@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -282,17 +282,21 @@ def _photos_below(folder: Path) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if _is_photo(name, set(names))]
-    return sorted(found, key=_natural)
+        beside = set(names)
+        found += [Path(parent, name) for name in names if is_photo(name, beside)]
+    return sorted(found, key=natural)
 
 
-def _is_photo(name: str, beside: set[str]) -> bool:
+def is_photo(name: str, beside: set[str]) -> bool:
+    """Whether a file of that name is taken for a photo; ``beside``: all names in its folder."""
     stem, suffix = os.path.splitext(name)
     result = name.endswith(".overlay.png") or (suffix == ".png" and {f"{stem}.overlay.png", f"{stem}.json"} <= beside)
     return suffix.lower() in SUFFIXES and not name.startswith(".") and not result
 
 
-def _natural(path: Path) -> tuple[Any, ...]:
+def natural(path: PurePath) -> tuple[Any, ...]:
+    """A key to sort by: 2 before 10, upper and lower case alike."""
+
     def key(part: str) -> list[tuple[int, int, str]]:
         pieces = re.split(r"(\d+)", part.casefold())
         return [(1, int(piece), "") if piece.isdecimal() else (2, 0, piece) for piece in pieces if piece]

@@ -99,6 +99,17 @@ def _refuse(foreign: set[str], method: str) -> None:
         raise InputError(f"{flags} is no setting of {method}; leave it out or choose another --method")
 
 
+def method_spec(options: argparse.Namespace) -> Any:
+    """The method asked for as a ``MethodSpec``, which each process can load for itself.
+
+    Raises:
+        InputError: a setting that this method does not have.
+    """
+    from segwright.evaluation.method import MethodSpec
+
+    return MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
+
+
 def method(options: argparse.Namespace) -> Any:
     """The method asked for, with the settings that were given.
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_method, method, vocabulary
+from segwright.cli.options import EPILOG, add_method, method, method_spec, vocabulary
 from segwright.cli.refine import explain_mask
 from segwright.errors import InputError
 
@@ -19,13 +19,22 @@ def add(commands: Any) -> None:
 
 
 def _add_segment(commands: Any) -> None:
-    command = commands.add_parser("segment", help="cut out what is named in photos", epilog=EPILOG)
-    command.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, and folders of photos")
+    command = commands.add_parser("segment", help="cut out what is named in photos; goes on where it was broken off", epilog=EPILOG)
+    command.add_argument(
+        "photos", nargs="+", metavar="PHOTO", help="photos, folders, lists of paths (.txt), patterns in quotes, s3:// and the like"
+    )
     add_method(command)
     command.add_argument(
-        "-o", "--out", default="segwright-out", metavar="OUT", help="folder for the results (default: segwright-out)"
+        "-o", "--out", default="segwright-out", metavar="RUN", help="folder or URL for the results (default: segwright-out)"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object a photo instead of text")
+    group = command.add_argument_group("whole collections")
+    group.add_argument("--batch", type=int, default=4, metavar="B", help="photos through the networks at once (default: 4)")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes on the CPU, or Ray actors (default: 1)")
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: through Ray Data, on several machines")
+    group.add_argument("--ray-address", metavar="A", help="of a Ray cluster (default: this machine alone)")
+    group.add_argument("--restart", action="store_true", help="throw away the run that is in RUN")
+    group.add_argument("--retry", action="store_true", help="try again the photos that failed")
     command.set_defaults(run=_segment)
 
 
@@ -44,32 +53,39 @@ def _add_explain(commands: Any) -> None:
 def _segment(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segwright.images import find_photos
     from segwright.photos import segment
+    from segwright.runs.sources import find
 
-    words, photos = vocabulary(options), find_photos(options.photos)
-    outcomes = segment(photos, method(options).many, options.out, words)
-    bad = 0
-    for outcome in tqdm(outcomes, total=len(photos), unit="photo", disable=True if len(photos) < 2 else None, leave=False):
-        if outcome.error is not None or outcome.segmentation is None:
-            bad += 1
-            tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
-        else:
-            tqdm.write(_told(outcome, options.json), file=sys.stdout)
+    words, photos = vocabulary(options), find(options.photos)
+    run = (options.out, words, options.batch, options.workers, options.engine, options.ray_address, options.restart, options.retry)
+    outcomes = segment(photos, method_spec(options), *run)
+    bad = earlier = 0
+    with tqdm(total=len(photos), unit="photo", disable=True if len(photos) < 2 else None, leave=False) as bar:
+        for outcome in outcomes:
+            bad += outcome.error is not None
+            earlier += outcome.earlier
+            if outcome.earlier:
+                bar.initial += 1  # so that speed and time left are of this run's own photos
+            elif outcome.error is not None:
+                tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
+            else:
+                tqdm.write(_told(outcome, options.json), file=sys.stdout)
+            bar.set_postfix_str(f"{bad} failed" if bad else "", refresh=False)
+            bar.update()
+    if earlier:
+        print(f"segwright: {earlier} of {len(photos)} photos were in {options.out} already", file=sys.stderr)
     if bad and len(photos) > 1:
         print(f"segwright: {bad} of {len(photos)} photos could not be done", file=sys.stderr)
     return 0 if not bad else 1 if bad < len(photos) else 2
 
 
 def _told(outcome: Any, as_json: bool) -> str:
-    from segwright.files.record import segments
-
-    found = segments(outcome.segmentation)
+    found = outcome.facts["segments"]
     if as_json:
         return json.dumps({"photo": str(outcome.photo), "segments": found, "files": [str(f) for f in outcome.files]})
-    whole = outcome.segmentation.labels.size
-    parts = [f"{s['word']} {s['area'] / whole:.0%}" for s in found]
-    caption = outcome.segmentation.notes.get("caption")
+    width, height = outcome.facts["size"]
+    parts = [f"{s['word']} {s['area'] / (width * height):.0%}" for s in found]
+    caption = outcome.facts["caption"]
     said = f'  "{caption}"\n' if caption else ""
     return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{said}  -> {outcome.files[0]}"
 

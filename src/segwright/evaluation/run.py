@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from segwright.evaluation.protocols import TAKES_STUFF, find_protocol, settings_
 from segwright.evaluation.report import make_report, markdown
 from segwright.evaluation.sheet import encode_sheet
 from segwright.evaluation.store import Store
-from segwright.evaluation.workers import alone, check_workers, together
+from segwright.evaluation.workers import alone, check_workers, measured, together
 from segwright.files.disk import write_together
 from segwright.files.record import encode_record, versions
 from segwright.methods import find_method
@@ -99,7 +100,8 @@ def evaluate(
         several = workers > 1 and len(todo) > 1
         if several and hasattr(find_method(name), "make"):
             method.load().make(asked)  # the words' prototypes, once, before several workers want them
-        run = together(method, todo, task, batch, workers) if several else alone(method, todo, task, batch)
+        do = partial(measured, task=task, batch=batch)
+        run = together(method, todo, do, workers) if several else alone(method, todo, do)
         for record in _shown(run, store, task, progress):
             store.add(record)
         return _finish(store, identity, task, seed)

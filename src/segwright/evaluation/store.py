@@ -20,6 +20,7 @@ from segwright.errors import InputError, OutputError
 from segwright.evaluation.figures import Cells
 from segwright.evaluation.measuring import Record, prediction_path
 from segwright.files.disk import atomic_write
+from segwright.files.journal import check_same, lock, whole_lines
 from segwright.files.record import encode_record, plain
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
@@ -51,7 +52,7 @@ class Store:
         try:
             self.predictions.mkdir(parents=True, exist_ok=True)
             self._file = open(self.folder / PHOTOS, "a+b")
-            _lock(self._file, self.folder)
+            lock(self._file, self.folder, "evaluation")
             self._begin()
         except OSError as error:
             self.__exit__()
@@ -76,7 +77,7 @@ class Store:
             shutil.rmtree(self.predictions)
             self.predictions.mkdir()
         if run.exists():
-            _check_same(read_json(run), self._identity, self.folder)
+            check_same(read_json(run), self._identity, self.folder)
         else:
             self._file.truncate(0)
             atomic_write(run, encode_record(self._identity))
@@ -86,7 +87,7 @@ class Store:
         assert self._file is not None  # opened right before
         self._file.seek(0)
         content = self._file.read()
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = whole_lines(content)
         if len(whole) < len(content):
             self._file.truncate(len(whole))
         records = parse_records(whole, self.folder / PHOTOS)
@@ -147,38 +148,3 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{file} is no report; expected what segwright evaluate wrote")
     return content
-
-
-def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to mix two runs, with the first setting that differs."""
-    old, new = _flat(before), _flat(now)
-    for name in [*new, *(n for n in old if n not in new)]:
-        if old.get(name) != new.get(name):
-            was, wanted = (_short(values.get(name)) for values in (old, new))
-            raise InputError(
-                f"{str(folder)!r} holds a run with {name} = {was}, this one has {wanted}; choose another -o or the same settings"
-            )
-
-
-def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        flat |= _flat(item, f"{above}{key}.") if isinstance(item, Mapping) else {f"{above}{key}": item}
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _lock(file: BinaryIO, folder: Path) -> None:
-    """One process a folder; where the system has no such locks (Windows), there is none."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError(f"another evaluation is at work in {str(folder)!r}; wait for it or choose another -o") from None

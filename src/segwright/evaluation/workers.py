@@ -1,11 +1,11 @@
-"""Photos -> records: in this process, or in several, each with networks and photos of its own."""
+"""Work on many photos: in this process, or in several, each with networks and photos of its own."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -15,18 +15,29 @@ from segwright.errors import InputError, SegwrightError
 from segwright.evaluation.measuring import Record, Task, measure
 from segwright.evaluation.method import MethodSpec
 
+Work = Callable[[Any, Sequence[Any]], Iterable[list[Any]]]  # (method, photos) -> some results at a time
 
-def alone(method: Any, items: Sequence[Item], task: Task, batch: int) -> Iterator[Record]:
-    """In this process, ``batch`` photos at once; a spec is loaded first."""
-    loaded = method.load() if isinstance(method, MethodSpec) and items else method
+
+def measured(method: Any, items: Sequence[Item], task: Task, batch: int) -> Iterator[list[Record]]:
+    """``batch`` photos at once."""
     for start in range(0, len(items), batch):
-        yield from measure(loaded, items[start : start + batch], task)
+        yield measure(method, items[start : start + batch], task)
 
 
-def together(spec: MethodSpec, items: Sequence[Item], task: Task, batch: int, workers: int) -> Iterator[Record]:
-    """In ``workers`` processes; photo i goes to worker i modulo ``workers``. Records come as they are finished.
+def alone(method: Any, items: Sequence[Any], do: Work) -> Iterator[Any]:
+    """In this process; a spec is loaded first."""
+    loaded = method.load() if isinstance(method, MethodSpec) and items else method
+    for results in do(loaded, items):
+        yield from results
+
+
+def together(spec: MethodSpec, items: Sequence[Any], do: Work, workers: int) -> Iterator[Any]:
+    """In ``workers`` processes; photo i goes to worker i modulo ``workers``. Results come as they are finished.
 
     A worker whose parent was killed ends itself when it next has something to say.
+
+    Args:
+        do: what a worker does with its method and its photos; a function that can be pickled.
 
     Raises:
         SegwrightError: what a worker raised, or that it was killed.
@@ -37,7 +48,7 @@ def together(spec: MethodSpec, items: Sequence[Item], task: Task, batch: int, wo
     try:
         for number in range(min(workers, len(items))):
             ours, theirs = context.Pipe(duplex=False)
-            job = (theirs, spec, items[number::workers], task, batch, threads)
+            job = (theirs, spec, items[number::workers], do, threads)
             process = context.Process(target=_work, args=job, daemon=True)
             process.start()
             theirs.close()  # so that the end of the process is the end of the pipe
@@ -51,7 +62,7 @@ def together(spec: MethodSpec, items: Sequence[Item], task: Task, batch: int, wo
             process.join()
 
 
-def _received(pipe: Connection, started: dict[Connection, Any]) -> list[Record]:
+def _received(pipe: Connection, started: dict[Connection, Any]) -> list[Any]:
     try:
         said = pipe.recv()
     except EOFError:
@@ -67,15 +78,14 @@ def _received(pipe: Connection, started: dict[Connection, Any]) -> list[Record]:
     return list(said)
 
 
-def _work(pipe: Connection, spec: MethodSpec, items: Sequence[Item], task: Task, batch: int, threads: int) -> None:
+def _work(pipe: Connection, spec: MethodSpec, items: Sequence[Any], do: Work, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
     with suppress(BrokenPipeError, KeyboardInterrupt):  # nobody listens any more
         try:
-            method = spec.load()
-            for start in range(0, len(items), batch):
-                pipe.send(measure(method, items[start : start + batch], task))
+            for results in do(spec.load(), items):
+                pipe.send(results)
         except SegwrightError as error:
             pipe.send(error)
         except BrokenPipeError:

@@ -17,17 +17,16 @@ def page(image: Image, method: FreeSegDiff, words: Sequence[str] | None = None, 
     """Segment one photo; the page of its steps as HTML text."""
     steps = method.steps([image], words)[0]
     result = method.finish(steps)
-    parts = [
-        _words(steps),
-        _features(steps, method),
-        _names(steps),
-        _refinement(steps, result, method),
-    ]
     name = title or "photo"
     photo = figure(image_bytes(enlarged(steps.image)), f"{steps.image.shape[1]} x {steps.image.shape[0]} pixels")
     preset = escape(method.networks.preset.name)
     intro = f"<p>Preset <code>{preset}</code>, seed {method.settings.seed}.</p>"
-    return document(f"{name}: FreeSeg-Diff, step by step", name, f"{intro}{photo}{''.join(parts)}")
+    return document(f"{name}: FreeSeg-Diff, step by step", name, f"{intro}{photo}{body(steps, result, method)}")
+
+
+def body(steps: Steps, result: Segmentation, method: FreeSegDiff) -> str:
+    """The steps as HTML, below the heading."""
+    return _words(steps) + _features(steps, method) + _names(steps) + _refinement(steps, result, method)
 
 
 def _words(steps: Steps) -> str:
@@ -69,15 +68,18 @@ def _features(steps: Steps, method: FreeSegDiff) -> str:
 
 
 def _names(steps: Steps) -> str:
-    figures = []
-    regions = steps.regions.cpu().numpy()
-    for k, (named, label) in enumerate(zip(steps.named, steps.labels, strict=True)):
-        masked = np.where((regions == k)[..., None], steps.image, 0).astype(np.uint8)
-        ranking = "<br>".join(f"{escape(word)} {chance:.1%}" for word, chance in named.ranking)
-        verdict = f"<b>{escape(steps.chosen.words[label - 1])}</b>" if label else "<b>unlabelled</b>"
-        why = "" if label or not named.ranking else f" ({escape(named.ranking[0][0])} is no candidate)"
-        figures.append(figure(image_bytes(enlarged(masked, 220)), f"{verdict}{why}<br>{ranking}", safe=True))
-    return f"<h2>3. What CLIP calls each region</h2>{''.join(figures)}"
+    figures = "".join(named_region(steps, k) for k in range(len(steps.named)))
+    return f"<h2>3. What CLIP calls each region</h2>{figures}"
+
+
+def named_region(steps: Steps, k: int) -> str:
+    """One region as CLIP saw it, and the words that competed for it."""
+    named, label = steps.named[k], steps.labels[k]
+    masked = np.where((steps.regions.cpu().numpy() == k)[..., None], steps.image, 0).astype(np.uint8)
+    ranking = "<br>".join(f"{escape(word)} {chance:.1%}" for word, chance in named.ranking)
+    verdict = f"<b>{escape(steps.chosen.words[label - 1])}</b>" if label else "<b>unlabelled</b>"
+    why = "" if label or not named.ranking else f" ({escape(named.ranking[0][0])} is no candidate)"
+    return figure(image_bytes(enlarged(masked, 220)), f"{verdict}{why}<br>{ranking}", safe=True)
 
 
 def _refinement(steps: Steps, result: Segmentation, method: FreeSegDiff) -> str:

@@ -50,18 +50,24 @@ def page(image: Image, method: OVDiff, words: Sequence[str] | None = None, title
     """Segment one photo; the page of its steps as HTML text."""
     steps = method.steps([image], words)[0]
     result = method.finish(steps)
-    regions = "".join(_region(steps, result, method, label) for label in np.unique(result.labels).tolist())
-    name, how = title or "photo", method.settings.refine or "none"
+    regions = "".join(region(steps, result, method, label) for label in np.unique(result.labels).tolist())
+    name = title or "photo"
     intro = (
         f"<p>Preset <code>{escape(method.networks.preset.name)}</code>, bank <code>{escape(str(method.bank.folder))}</code>.</p>"
     )
+    photo = figure(image_bytes(enlarged(image)), f"{image.shape[1]} x {image.shape[0]} pixels")
+    first = body(steps, result, method)
+    return document(f"{name}: OVDiff, step by step", name, f"{intro}{photo}{first}<h2>2. What decided</h2>{regions}")
+
+
+def body(steps: Steps, result: Segmentation, method: OVDiff) -> str:
+    """Before and after refinement, and the pre-filter, as HTML."""
+    nearest = Segmentation(steps.words, steps.scores.argmax().cpu().numpy())
     pictures = [
-        figure(image_bytes(enlarged(image)), f"{image.shape[1]} x {image.shape[0]} pixels"),
-        figure(image_bytes(overlay(image, Segmentation(steps.words, steps.scores.argmax().cpu().numpy()))), "nearest prototypes"),
-        figure(image_bytes(overlay(image, result)), f"after refinement ({how})"),
+        figure(image_bytes(overlay(steps.image, nearest)), "nearest prototypes"),
+        figure(image_bytes(overlay(steps.image, result)), f"after refinement ({method.settings.refine or 'none'})"),
     ]
-    body = f"{intro}{''.join(pictures)}{_filter(steps)}<h2>2. What decided</h2>{regions}"
-    return document(f"{name}: OVDiff, step by step", name, body)
+    return "".join(pictures) + _filter(steps)
 
 
 def _filter(steps: Steps) -> str:
@@ -86,14 +92,15 @@ def _filter(steps: Steps) -> str:
     return f"{head}{first}<table>{rows}</table><table>{prompts}</table>{last}"
 
 
-def _region(steps: Steps, result: Segmentation, method: OVDiff, label: int) -> str:
+def region(steps: Steps, result: Segmentation, method: OVDiff, label: int) -> str:
+    """Which prototypes decided one label's pixels, as HTML."""
     word = result.words[label - 1] if label else "background"
-    region = np.asarray(result.labels == label)
+    where = np.asarray(result.labels == label)
     if label not in steps.matching.labels:
         return f"<h3>{escape(word)}</h3><p>Nearer to nothing than the threshold.</p>"
-    parts = [f"<h3>{escape(word)} ({region.mean():.0%} of the photo)</h3>"]
+    parts = [f"<h3>{escape(word)} ({where.mean():.0%} of the photo)</h3>"]
     for name in steps.matching.sets:
-        for decision in decisions(steps, method, label, name, region)[:SHOWN]:
+        for decision in decisions(steps, method, label, name, where)[:SHOWN]:
             parts.append(_decision(steps.image, method, decision))
     return "".join(parts)
 

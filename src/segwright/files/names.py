@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ENDINGS = (".png", ".overlay.png", ".json")
 LONGEST = 200  # bytes of a name; file systems take 255, endings and numbers included
 
 
-def plan_names(photos: Sequence[Path], out: str | os.PathLike[str]) -> dict[Path, Path]:
+def plan_names(
+    photos: Sequence[Path], out: str | os.PathLike[str], known: Mapping[Path, Path] | None = None, kept: Iterable[Path] = ()
+) -> dict[Path, Path]:
     """For each photo the path of its results without their ``ENDINGS``, inside ``out``.
 
     ``street.jpg`` becomes ``out/street``. Photos whose names agree up to the suffix go to the sub-folders in which
@@ -19,10 +21,15 @@ def plan_names(photos: Sequence[Path], out: str | os.PathLike[str]) -> dict[Path
     same folder and another suffix, or a result would replace one of the photos), ``-2``, ``-3`` ... is added in the
     order given. Upper and lower case count as equal, because some disks think so. Names over ``LONGEST`` bytes are
     cut.
+
+    Args:
+        known: names that were given before and stay.
+        kept: files in ``out`` that no result may replace.
     """
     out = Path(out)
-    taken = {_key(photo) for photo in photos}
-    plan: dict[Path, Path] = {}
+    taken = {_key(photo) for photo in photos} | {_key(file) for file in kept}
+    plan = dict(known or {})
+    taken |= {key for stem in plan.values() for key in _files(stem)}
     for photo, wanted in zip(photos, _wanted(photos), strict=True):
         if photo not in plan:
             plan[photo] = next(stem for stem in _numbered(out / wanted) if not _files(stem) & taken)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError
-from segwright.files.disk import Content, write_together
+from segwright.files.disk import write_together
 from segwright.files.masks import encode_label_map
 from segwright.files.overlay import encode_overlay
 from segwright.files.record import encode_record, record
@@ -41,9 +41,20 @@ def save(
     stem, suffix = os.path.splitext(os.fspath(path))
     if suffix.lower() != ".png":
         raise InputError(f"{os.fspath(path)!r} does not end in .png; label maps are written as PNG")
-    files: dict[Path, Content] = {Path(path): encode_label_map(segmentation.labels)}
+    content = encode(segmentation, image, photo=photo, preset=preset, settings=settings, seed=seed)
+    return write_together({Path(path) if ending == ".png" else Path(f"{stem}{ending}"): data for ending, data in content.items()})
+
+
+def encode(segmentation: Segmentation, image: Image | None = None, **facts: Any) -> dict[str, bytes]:
+    """The contents of a result's files by their endings: ".png", ".overlay.png" (with a photo) and ".json".
+
+    Args:
+        facts: photo, preset, settings, seed: for the record, see ``record``.
+
+    Raises:
+        InputError: photo, labels and scores differ in size.
+    """
+    files = {".png": encode_label_map(segmentation.labels)}
     if image is not None:
-        files[Path(f"{stem}.overlay.png")] = encode_overlay(image, segmentation)
-    content = record(segmentation, photo=photo, preset=preset, settings=settings, seed=seed)
-    files[Path(f"{stem}.json")] = encode_record(content)
-    return write_together(files)
+        files[".overlay.png"] = encode_overlay(image, segmentation)
+    return files | {".json": encode_record(record(segmentation, **facts))}

@@ -18,11 +18,16 @@ def ovdiff_networks(preset: str | os.PathLike[str] | None = None, device: str | 
     return load(preset, device, dtype, clip="clip-b16" if from_hub else None)
 
 
-def default_bank(networks: Networks, support: SupportSettings) -> Path:
-    """Where prototypes lie when no bank is named: one folder for each preset and way to make them."""
+def banks_folder() -> Path:
+    """What ``SEGWRIGHT_BANKS`` says, else a folder in the user's cache."""
     root = os.environ.get("SEGWRIGHT_BANKS") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "segwright", "banks"
     )
+    return Path(root).expanduser()
+
+
+def default_bank(networks: Networks, support: SupportSettings) -> Path:
+    """Where prototypes lie when no bank is named: one folder for each preset and way to make them."""
     about = json.dumps([networks.identity("diffusion"), str(networks.dtype), asdict(support.filled(networks))], sort_keys=True)
     name = networks.preset.name if networks.preset.parts else Path(networks.preset.name).name
-    return Path(root).expanduser() / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:10]}"
+    return banks_folder() / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:10]}"

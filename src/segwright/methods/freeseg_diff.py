@@ -6,28 +6,31 @@ Figure 2 of the paper is ``FreeSegDiff.steps``; the options that the paper does 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.labels.regions_by_clip import Named, keep_best_region, name_regions, paint
+from segwright.methods.memory import Memory, captions, each
 from segwright.methods.open_words import BACKGROUND, Chosen, choose
-from segwright.methods.refining import parse_refiners, refine
+from segwright.methods.refining import Refiner, parse_refiners, refine
 from segwright.methods.sharpen import sharpen
 from segwright.models.diffusion import FeatureSettings
-from segwright.refine import crf_binary
+from segwright.refine import G4SegSettings, crf_binary, g4seg
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks, load
 from segwright.words.vocabulary import check_words
 
-OWN_REFINERS = {"crf": crf_binary}
+SOFT = 0.05  # of the photo's sides: k-means cells say no more of an outline; one-hot scores would leave G4Seg nothing to do
 BACKBONES = ("diffusion", "clip", "vit", "rgb")
 RULES = ("paper", "reference", "none")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class FreeSegDiff:
 
     networks: Networks
     settings: FreeSegDiffSettings = field(default_factory=FreeSegDiffSettings)
+    memory: Memory | None = field(default=None, repr=False, compare=False)  # of photos seen before; None: nothing is kept
     Settings: ClassVar = FreeSegDiffSettings
 
     @classmethod
@@ -136,17 +140,28 @@ class FreeSegDiff:
         images = [check_image(image) for image in images]
         vocabulary = None if words is None else check_words(words)
         chosen = self.choose(images, vocabulary)
+        looks = self.remembered("look", images, lambda rows: self.look([images[i] for i in rows], [chosen[i] for i in rows]))
+        named = self.name(images, [regions for _, _, regions in looks], chosen)
+        rows = zip(images, chosen, looks, named, strict=True)
+        return [self._painted(i, c, *look, names) for i, c, look, names in rows]
+
+    def look(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[tuple[Tensor, Clustering, Tensor]]:
+        """Features, clusters and regions of each photo; no word changes them."""
         features = self.features(images, chosen)
         clusterings = kmeans(features, self.settings.clusters, self.settings.restarts, seed=self.settings.seed)
-        regions = [self.outline(i, c) for i, c in zip(images, clusterings, strict=True)]
-        named = self.name(images, regions, chosen)
-        rows = zip(images, chosen, features, clusterings, regions, named, strict=True)
-        return [self._painted(*row) for row in rows]
+        return [(f, c, self.outline(i, c)) for i, f, c in zip(images, features, clusterings, strict=True)]
+
+    def remembered(self, what: str, images: Sequence[Image], make: Callable[[list[int]], Sequence[T]]) -> list[T]:
+        """What does not depend on the words, taken from the memory where it is known (``segwright.methods.memory.each``)."""
+        s = self.settings
+        how = (s.clusters, s.restarts, self.feature_settings, s.prompt, s.backbone, s.crop, s.smooth, s.sharpen_first, s.seed)
+        return each(self.memory, ("freeseg-diff", what, how), images, make)
 
     def choose(self, images: Sequence[Image], vocabulary: tuple[str, ...] | None) -> list[Chosen]:
         """Captions -> keywords -> the words that are believed to be in each photo (Sec. 3.1.1)."""
         settings = self.settings
-        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, settings.prompt != "empty")
+        with_caption, say = settings.prompt != "empty", partial(captions, self.networks, self.memory)
+        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, with_caption, say)
 
     def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Tensor:
         """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""
@@ -176,8 +191,7 @@ class FreeSegDiff:
     def name(self, images: Sequence[Image], regions: Sequence[Tensor], chosen: Sequence[Chosen]) -> list[list[Named]]:
         """The nearest word of every region of every photo, all in one batch of CLIP (Sec. 3.1.3)."""
         clip, settings = self.networks.clip, self.settings
-        masks = [torch.nn.functional.one_hot(r).permute(2, 0, 1).bool() for r in regions]
-        seen = clip.embed_masked(images, masks, crop=settings.crop)
+        seen = self.remembered("vectors", images, lambda rows: self._seen([images[i] for i in rows], [regions[i] for i in rows]))
         named = []
         for vectors, c in zip(seen, chosen, strict=True):
             if not c.words:
@@ -186,6 +200,10 @@ class FreeSegDiff:
             texts = torch.cat([clip.embed_texts(c.words, settings.templates), clip.embed_texts(c.prompts)])
             named.append(name_regions(vectors, texts, (*c.words, *c.prompts), c.candidates, clip.logit_scale, settings.restrict))
         return named
+
+    def _seen(self, images: Sequence[Image], regions: Sequence[Tensor]) -> Sequence[Tensor]:
+        masks = [torch.nn.functional.one_hot(r).permute(2, 0, 1).bool() for r in regions]
+        return self.networks.clip.embed_masked(images, masks, crop=self.settings.crop)
 
     def _painted(
         self, image: Image, chosen: Chosen, features: Tensor, clustering: Clustering, regions: Tensor, named: list[Named]
@@ -196,9 +214,15 @@ class FreeSegDiff:
         scores = paint(regions, labels, chosen.words)
         return Steps(image, chosen, features, clustering, regions, tuple(named), tuple(labels), scores)
 
+    @property
+    def refiners(self) -> dict[str, Refiner]:
+        """Where regions are hard: one CRF a label (the published code), and G4Seg on softened outlines."""
+        soft = partial(g4seg, model=self.networks, settings=G4SegSettings(soften=SOFT))
+        return {"crf": crf_binary, "g4seg": soft}
+
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label (Sec. 3.1.3, Table 7)."""
-        scores = refine(steps.image, steps.scores, self.settings.refine, self.networks, OWN_REFINERS)
+        scores = refine(steps.image, steps.scores, self.settings.refine, self.networks, self.refiners)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
 
     def _notes(self, steps: Steps) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +23,7 @@ from segwright.labels.prefilter import MOST, Filtered, prefilter
 from segwright.labels.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
 from segwright.methods.banks import default_bank, ovdiff_networks
 from segwright.methods.extractors import check_extractors, extract
+from segwright.methods.memory import Memory, captions, each
 from segwright.methods.open_words import check_rule, choose
 from segwright.methods.refining import parse_refiners, refine
 from segwright.methods.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
@@ -140,6 +142,7 @@ class OVDiff:
     progress: Progress | None = None
     own_bank: bool = False  # not given by the user: without words the caption names them
     cache: dict[tuple[str, tuple[str, ...]], WordPrototypes] = field(default_factory=dict, repr=False, compare=False)
+    memory: Memory | None = field(default=None, repr=False, compare=False)  # of photos seen before; None: nothing is kept
     Settings: ClassVar = OVDiffSettings
 
     @classmethod
@@ -218,7 +221,8 @@ class OVDiff:
             if not known:
                 raise InputError(f"the bank {str(self.bank.folder)!r} is empty; give words, or make some with segwright prototypes")
             return [known] * len(images)
-        return [chosen.words for chosen in choose(self.networks, images, None, "none")]
+        say = partial(captions, self.networks, self.memory)
+        return [chosen.words for chosen in choose(self.networks, images, None, "none", say=say)]
 
     def _step(self, image: Image, words: tuple[str, ...]) -> Steps:
         known = [self.prototypes(word) for word in words]
@@ -294,10 +298,20 @@ class OVDiff:
         parts: list[Tensor] = []
         for i in range(0, len(places), CHUNK):
             crops = [photo[y : y + h, x : x + w] for y, x, h, w in places[i : i + CHUNK]]
-            maps = match(extract(extractor, self.networks, crops, self.settings.seed), sets)
+            maps = match(self._extracted(extractor, crops), sets)
             sizes = [(h, w) for _, _, h, w in places[i : i + CHUNK]]
             parts += [F.interpolate(m[None], s, mode="bilinear", align_corners=False)[0] for m, s in zip(maps, sizes, strict=True)]
         return stitch(parts, places, (photo.shape[0], photo.shape[1]))
+
+    def _extracted(self, extractor: str, crops: Sequence[Image]) -> Tensor:
+        """(B, D, h, w) features of windows; those of a photo seen before are known."""
+        networks, seed = self.networks, self.settings.seed
+        if self.memory is None:
+            return extract(extractor, networks, crops, seed)
+        what = ("cells", extractor, seed)
+        return torch.stack(
+            each(self.memory, what, crops, lambda rows: list(extract(extractor, networks, [crops[i] for i in rows], seed).unbind()))
+        )
 
     def _scores(self, image: Image, words: tuple[str, ...], matching: Matching, cosines: Tensor) -> Scores:
         """Cosines at the photo's size as probabilities, with a row for background in any case."""

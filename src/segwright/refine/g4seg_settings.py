@@ -53,8 +53,8 @@ class G4SegSettings:
     beta: float = 0.8
     certain: tuple[float, float] | None = (0.2, 0.6)
     passes: int = 1
-    layer: int = -2
-    grid: int = 32
+    layer: int = -1
+    grid: int = 48
     clip_side: int | None = None
     reach: float | None = 0.125
     soften: float = 0.0
