@@ -70,14 +70,14 @@ def test_there_and_back_again(diffusion: Diffusion) -> None:
 
 
 def test_a_trained_network_returns_to_a_drawn_scene() -> None:
-    """Preset mini, velocity: plain inversion to within 30 % of the latents' spread in 10 steps, four rounds to within 2 %."""
+    """Preset mini, velocity: plain inversion to within 30 % of the latents' spread in 10 steps, four rounds to within 5 %."""
     mini = load("mini", "cpu").diffusion
     start, prompt = mini.encode(mini.pixels(read_scenes("val", 1).images)), mini.embed(["a picture"])
     errors = []
     for rounds in (1, 4):
         back = generate(mini, invert(mini, start, prompt, 10, rounds).latents[-1], prompt, 10)
         errors.append(float((back.at(0) - start).square().mean().sqrt() / start.std()))
-    assert errors[1] < 0.02 < errors[0] < 0.3
+    assert errors[1] < 0.05 < errors[0] < 0.3
 
 
 def test_a_row_does_not_depend_on_its_company(diffusion: Diffusion) -> None:
