@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from segwright.methods.ovdiff import OVDiffSettings as OVDiffSettings
     from segwright.methods.support import SupportSettings as SupportSettings
     from segwright.overviews import overview as overview
+    from segwright.page import serve as serve
     from segwright.photos import segment as segment
     from segwright.refinement import refine_masks as refine_masks
     from segwright.tables import table as table
@@ -55,6 +56,7 @@ _HOMES = {
     "evaluate": "segwright.evaluation.run", "MethodSpec": "segwright.evaluation.method", "compare": "segwright.comparison",
     "table": "segwright.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
     "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
+    "serve": "segwright.page",
     "Scores": "segwright.types", "Segmentation": "segwright.types",
 }  # fmt: skip
 __all__ = [*_HOMES, "__version__", "refine"]

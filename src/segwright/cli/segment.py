@@ -65,7 +65,7 @@ def _segment(options: argparse.Namespace) -> int:
             bad += outcome.error is not None
             earlier += outcome.earlier
             if outcome.earlier:
-                bar.initial += 1  # so that speed and time left are of this run's own photos
+                bar.initial = earlier  # so that speed and time left are of this run's own photos
             elif outcome.error is not None:
                 tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
             else:
