@@ -25,7 +25,8 @@ def run(*arguments: object) -> int:
 
 def test_segment_writes_three_files_that_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("segment", SAMPLE, "--preset", "mini", "--vocabulary", "mini", "-o", tmp_path) == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["val_00000.json", "val_00000.overlay.png", "val_00000.png"]
+    names = ["manifest.jsonl", "run.json", "val_00000.json", "val_00000.overlay.png", "val_00000.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
     record = json.loads((tmp_path / "val_00000.json").read_text("utf8"))
     with Image.open(tmp_path / "val_00000.png") as mask:
         labels = np.asarray(mask)
@@ -58,7 +59,7 @@ def test_a_bad_photo_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert len([json.loads(line) for line in printed.out.splitlines()]) == 2
     assert "b.jpg" in printed.err
     assert "Traceback" not in printed.err
-    assert sorted(p.stem for p in (tmp_path / "out").glob("*.json")) == ["a", "c"]
+    assert sorted(p.stem for p in (tmp_path / "out").glob("*.json")) == ["a", "c", "run"]
 
 
 def test_photos_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:

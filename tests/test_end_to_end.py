@@ -24,12 +24,13 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image as Pillow
 
 import segwright as sw
-from segwright import cli
 from segwright.cli import main
 from segwright.errors import SegwrightError
+from segwright.evaluation.method import MethodSpec
 from segwright.files import disk
 from segwright.mini.voc import data_folder
 from segwright.photos import Outcome, segment
+from segwright.runs.store import MANIFEST, RUN
 from segwright.types import Image, Segmentation
 
 SCENES = data_folder()
@@ -49,7 +50,8 @@ def blank(images: Sequence[Image], words: Sequence[str] | None = None) -> list[S
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """Results; what the run itself remembers (tests/runs) is left out."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name not in (RUN, MANIFEST))
 
 
 def one_sentence(text: str) -> str:
@@ -352,7 +354,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Image]:
         photos.extend(images)
         return blank(images, words)
 
-    monkeypatch.setattr(cli, "_method", lambda options: SimpleNamespace(many=many))
+    monkeypatch.setattr(MethodSpec, "load", lambda self: SimpleNamespace(many=many))
     return photos
 
 
@@ -420,7 +422,7 @@ def test_a_disk_that_fills_up_keeps_what_was_done_and_stops(
 ) -> None:
     photos = [SCENES / f"JPEGImages/val_0000{i}.jpg" for i in range(3)]
     assert run("segment", photos[0], "-o", tmp_path / "measure") == 0
-    room = sum(p.stat().st_size for p in (tmp_path / "measure").iterdir())
+    room = sum(p.stat().st_size for p in (tmp_path / "measure").iterdir() if p.name != MANIFEST)
     monkeypatch.setattr(FullDisk, "left", room + room // 2)
     monkeypatch.setattr(disk, "open", FullDisk, raising=False)
     capfd.readouterr()

@@ -31,7 +31,7 @@ def test_too_large_for_the_memory(tmp_path: Path) -> None:
     assert sizes == [3, 1, 1, 1]
     assert [o.error is None for o in outcomes] == [True, False, True]
     assert "90 x 90" in str(outcomes[1].error)
-    assert sorted(p.name for p in (tmp_path / "out").glob("*.json")) == ["a.json", "c.json"]
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.json")) == ["a.json", "c.json", "run.json"]
 
 
 def test_other_errors_of_a_method_are_not_hidden(tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""Where results go and come from: a folder, or anything that fsspec opens (s3://, gs://, memory:// ...)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from segwright.errors import InputError, OutputError
+from segwright.files.disk import TEMPORARY, Content, write_together
+from segwright.files.journal import lock
+
+FLUSH = 10.0  # seconds between two copies of a growing file to an object store
+
+
+class Place(Protocol):
+    """A folder of files; ``name`` is relative, with forward slashes. What cannot be done is an InputError or OutputError."""
+
+    def path(self, name: str) -> str: ...
+
+    def exists(self, name: str) -> bool: ...
+
+    def read(self, name: str) -> bytes | None:
+        """None if it is not there."""
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Each is there in full or not at all."""
+
+    def append(self, name: str, data: bytes) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def open(self) -> None:
+        """Make the folder if need be, keep other processes out, and remove what a killed one left half-written."""
+
+    def close(self) -> None: ...
+
+
+def is_url(path: object) -> bool:
+    """ "s3://bucket/photos", but not "C:\\photos"."""
+    return isinstance(path, str) and "://" in path
+
+
+def find_place(folder: str | os.PathLike[str]) -> Place:
+    """The place that a path or URL means; nothing is made or opened yet.
+
+    Raises:
+        InputError: a URL that nobody here can open.
+    """
+    return Remote(str(folder)) if is_url(folder) else Local(Path(folder))
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it.
+
+    Raises:
+        InputError: fsspec, or what it needs for this kind of URL, is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(url)
+    except ImportError as error:
+        raise InputError(f"{url!r} cannot be opened ({error}); pip install 'segwright[remote]'") from error
+    except Exception as error:  # each kind of store raises its own
+        raise InputError(f"{url!r} cannot be opened ({said(error)}); check the address and your access to it") from error
+
+
+class Local:
+    """A folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, BinaryIO] = {}
+        self._lock: int | None = None
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def exists(self, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.folder / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise InputError(f"{self.path(name)!r} cannot be read ({error.strerror or error})") from error
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        write_together({self.folder / name: _synced(data) for name, data in files.items()})
+
+    def append(self, name: str, data: bytes) -> None:
+        try:
+            if name not in self._files:
+                self._files[name] = open(self.folder / name, "ab")  # noqa: SIM115 (closed by close)
+            file = self._files[name]
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise OutputError(
+                f"{self.path(name)!r} cannot be written ({error.strerror or error}); free some space and start again"
+            ) from error
+
+    def remove(self, name: str) -> None:
+        try:
+            (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path(name)!r} cannot be removed ({error.strerror or error})") from error
+
+    def open(self) -> None:
+        if self._lock is not None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if os.name == "posix":  # elsewhere a folder cannot be locked
+                self._lock = os.open(self.folder, os.O_RDONLY)
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"{str(self.folder)!r} cannot be written ({reason}); choose another folder with -o") from error
+        if self._lock is not None:
+            lock(self._lock, self.folder, "run")
+        for parent, _, names in os.walk(self.folder):
+            for name in names:
+                if name.startswith(TEMPORARY):
+                    Path(parent, name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class Remote:
+    """A folder of an object store: each file is put there whole; a growing file is put again every ``FLUSH`` seconds."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.files, self.root = file_system(self.url)
+        self._growing: dict[str, bytearray] = {}
+        self._put = 0.0
+
+    def path(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def exists(self, name: str) -> bool:
+        return bool(self._try(self.files.exists, f"{self.root}/{name}"))
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return bytes(self.files.cat_file(f"{self.root}/{name}"))
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # each kind of store raises its own
+            raise InputError(f"{self.path(name)!r} cannot be read ({said(error)}); check your access to it") from error
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        for name, data in files.items():
+            self._growing.pop(name, None)
+            self._try(self.files.pipe_file, f"{self.root}/{name}", data)
+
+    def append(self, name: str, data: bytes) -> None:
+        if name not in self._growing:
+            self._growing[name] = bytearray(self.read(name) or b"")
+        self._growing[name] += data
+        if time.monotonic() - self._put > FLUSH:
+            self._flush()
+
+    def remove(self, name: str) -> None:
+        self._growing.pop(name, None)
+        if self.exists(name):
+            self._try(self.files.rm_file, f"{self.root}/{name}")
+
+    def open(self) -> None:
+        self._try(self.files.makedirs, self.root, exist_ok=True)
+
+    def close(self) -> None:
+        self._flush()
+        self._growing.clear()
+
+    def _flush(self) -> None:
+        for name, data in self._growing.items():
+            self._try(self.files.pipe_file, f"{self.root}/{name}", bytes(data))
+        self._put = time.monotonic()
+
+    def _try(self, do: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return do(*args, **options)
+        except Exception as error:  # each kind of store raises its own
+            raise OutputError(f"{self.url!r} cannot be written ({said(error)}); check your access to it") from error
+
+
+def _synced(data: bytes) -> Content:
+    """Content that is on the disk before its file gets its name, so that a power cut leaves no empty file under it."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+    return write
+
+
+def said(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,134 @@
+"""A run folder read back: its words, its photos and their masks, for exports and overviews."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwright.errors import InputError
+from segwright.files.journal import whole_lines
+from segwright.files.masks import read_label_map
+from segwright.images import natural
+from segwright.runs.places import Place, find_place, is_url
+from segwright.runs.store import MANIFEST, RUN, Line, parse_manifest, parse_run
+
+
+@dataclass(frozen=True)
+class Done:
+    """One photo's results.
+
+    Attributes:
+        photo: its path or URL.
+        file: its path below the folder that holds all photos of the run.
+        name: of its results, without ending.
+        words: its vocabulary; label i + 1 is words[i].
+        labels: (H, W) int64.
+        segments: as in NAME.json: index, word, area, box, score.
+    """
+
+    photo: str
+    file: str
+    name: str
+    words: tuple[str, ...]
+    labels: NDArray[np.int64]
+    segments: tuple[dict[str, Any], ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.labels.shape[1], self.labels.shape[0]
+
+    @property
+    def suffix(self) -> str:
+        """Of the photo, as ".jpg"."""
+        return PurePosixPath(self.photo).suffix
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A run. ``open_run`` makes it.
+
+    Attributes:
+        run: run.json's content.
+        words: the run's vocabulary; in open vocabulary all words that were found, in alphabetical order.
+        done: the manifest's lines of photos that are done, by name in natural order.
+        failed: those of photos that failed, by photo.
+        root: the folder or URL that holds all photos.
+    """
+
+    place: Place
+    run: dict[str, Any]
+    words: tuple[str, ...]
+    done: tuple[Line, ...]
+    failed: tuple[Line, ...]
+    root: str
+
+    def record(self, line: Line) -> dict[str, Any]:
+        """NAME.json's content.
+
+        Raises:
+            InputError: missing or damaged.
+        """
+        content = self._read(f"{line.name}.json")
+        try:
+            return dict(json.loads(content))
+        except ValueError:
+            raise InputError(f"{self.place.path(f'{line.name}.json')!r} is damaged; run segwright segment --restart") from None
+
+    def __iter__(self) -> Iterator[Done]:
+        """One photo after the other, in the order of ``done``.
+
+        Raises:
+            InputError: a file of it is missing or damaged.
+        """
+        for line in self.done:
+            record = self.record(line)
+            labels = read_label_map(io.BytesIO(self._read(f"{line.name}.png")))
+            yield Done(
+                line.photo, self.below(line.photo), str(line.name), tuple(record["words"]), labels, tuple(record["segments"])
+            )
+
+    def below(self, photo: str) -> str:
+        """A photo's path below ``root``, with forward slashes."""
+        return photo[len(self.root) :].replace(os.sep, "/").lstrip("/")
+
+    def _read(self, name: str) -> bytes:
+        content = self.place.read(name)
+        if content is None:
+            raise InputError(f"{self.place.path(name)!r} is missing; start segwright segment again to do its photo anew")
+        return content
+
+
+def open_run(folder: str | os.PathLike[str]) -> Collection:
+    """The run in a folder or URL, as far as it is done.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    place = find_place(folder)
+    run = parse_run(place.read(RUN), place)
+    lines = {line.photo: line for line in parse_manifest(whole_lines(place.read(MANIFEST) or b""), place)}
+    done = sorted((line for line in lines.values() if line.name), key=lambda line: natural(PurePosixPath(str(line.name))))
+    failed = sorted((line for line in lines.values() if not line.name), key=lambda line: natural(PurePosixPath(line.photo)))
+    words = tuple(run["words"]) if run.get("words") else tuple(sorted({word for line in done for word in line.words}))
+    return Collection(place, run, words, tuple(done), tuple(failed), _root([line.photo for line in done]))
+
+
+def _root(photos: list[str]) -> str:
+    """The deepest folder or URL that holds all photos; "" if there is none."""
+    if any(map(is_url, photos)):
+        first, last = min(photos), max(photos)  # all others begin as these two do
+        alike = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+        return first[: first[:alike].rfind("/") + 1] if all(map(is_url, photos)) else ""
+    try:
+        return os.path.commonpath([Path(photo).parent for photo in photos]) if photos else ""
+    except ValueError:  # several drives
+        return ""

@@ -1,0 +1,121 @@
+"""The photos that are meant: files, folders, lists of paths, patterns, and anything that fsspec opens."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from segwright.errors import InputError
+from segwright.images import KINDS, find_photos, is_photo, natural, read
+from segwright.runs.places import file_system, is_url, said
+from segwright.types import Image
+
+LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line
+Photo = Path | str  # a str is a URL
+
+
+def find(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Photo]:
+    """The photos meant by FOLDER, LIST, GLOB, files and URLs, each once.
+
+    A file that ends in .txt, .lst or .list has one path or URL a line (from the list's own folder, if it is relative);
+    a path with ``*``, ``?`` or ``[`` that is no file is a pattern, ``**`` for any folders; folders as in ``find_photos``.
+    URLs may be photos, folders and patterns too; they come after the local photos.
+
+    Raises:
+        InputError: there is no photo at all, or a pattern or list without any.
+    """
+    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    items = [item for source in given for item in _expanded(source)]
+    remote = [url for item in items if is_url(item) for url in _below(str(item))]
+    local = [Path(item) for item in items if not is_url(item)]
+    return [*(find_photos(local) if local or not remote else []), *dict.fromkeys(remote)]
+
+
+def key(photo: Photo) -> str:
+    """What a photo is known by in a manifest: its whole path, or its URL."""
+    path = photo if is_url(photo) else os.path.abspath(photo)
+    return str(path).encode("utf8", "backslashreplace").decode()
+
+
+def open_photo(photo: Photo) -> Image:
+    """``segwright.read`` of a local photo or a URL.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    if not is_url(photo):
+        return read(photo)
+    stream = _Named(file_bytes(photo))
+    stream.name = str(photo)
+    return read(stream)
+
+
+def file_bytes(file: Photo) -> bytes:
+    """The content of a local file or a URL.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        if not is_url(file):
+            return Path(file).read_bytes()
+        files, path = file_system(str(file))
+        return bytes(files.cat_file(path))
+    except FileNotFoundError:
+        raise InputError(f"there is no file {str(file)!r}; check its address") from None
+    except Exception as error:  # each kind of store raises its own
+        raise InputError(f"{str(file)!r} cannot be read ({said(error)}); check your access to it") from error
+
+
+class _Named(io.BytesIO):
+    name = ""
+
+
+def _expanded(source: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
+    if is_url(source):
+        return [source]
+    path = Path(source)
+    if path.suffix.lower() in LISTS and path.is_file():
+        return _listed(path)
+    if glob.has_magic(str(path)) and not os.path.lexists(path):
+        found = sorted((Path(p) for p in glob.glob(str(path), recursive=True)), key=natural)
+        if not found:
+            raise InputError(f"no file matches the pattern {str(path)!r}; check it, or put it in quotes")
+        names = {p.name for p in found}
+        return [p for p in found if p.is_dir() or is_photo(p.name, names)]
+    return [path]
+
+
+def _listed(file: Path) -> list[str | os.PathLike[str]]:
+    try:
+        lines = file.read_text("utf8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the list {str(file)!r} cannot be read ({said(error)}); expected text with one path a line") from error
+    paths = [line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise InputError(f"the list {str(file)!r} is empty; expected one path a line")
+    return [path if is_url(path) else file.parent / path for path in paths]
+
+
+def _below(url: str) -> list[str]:
+    """The photos that a URL means: itself, those that match a pattern, or those in a folder."""
+    files, path = file_system(url)
+    try:
+        if glob.has_magic(path):
+            found = files.glob(path)
+        elif files.isdir(path):
+            found = files.find(path)
+        else:
+            return [files.unstrip_protocol(path)]  # one spelling, so that a photo is known again
+    except Exception as error:  # each kind of store raises its own
+        raise InputError(f"{url!r} cannot be listed ({said(error)}); check your access to it") from error
+    beside: dict[str, set[str]] = {}
+    for p in map(PurePosixPath, found):
+        beside.setdefault(str(p.parent), set()).add(p.name)
+    photos = sorted((p for p in map(PurePosixPath, found) if is_photo(p.name, beside[str(p.parent)])), key=natural)
+    if not photos:
+        raise InputError(f"no photos in {url!r}; expected {KINDS} files")
+    return [files.unstrip_protocol(str(p)) for p in photos]

@@ -1,0 +1,187 @@
+"""What a run folder remembers: run.json, and manifest.jsonl with one line a photo, beside the results.
+
+    RUN/run.json        settings, words, versions and seed: all on which a mask depends
+    RUN/manifest.jsonl  one line a photo, appended when its files are on the disk, or when it failed
+    RUN/NAME.png, NAME.overlay.png, NAME.json
+
+A kill may cut the last line: it is taken off when the run is opened again, and its photo is done anew. A photo that is
+done but whose files are gone is done anew as well. Until the first photo is done nothing is written at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from segwright.errors import InputError
+from segwright.files.journal import check_same, whole_lines
+from segwright.files.names import ENDINGS, plan_names
+from segwright.files.record import encode_record, plain
+from segwright.runs.places import Place
+from segwright.runs.sources import Photo, key
+
+RUN, MANIFEST = "run.json", "manifest.jsonl"
+ORDER = (".json", ".overlay.png", ".png")  # a lone NAME.png would pass for a photo, so it comes last
+ADVICE = ", or --restart"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the manifest.
+
+    Attributes:
+        photo: its whole path or URL.
+        status: "done" or "failed".
+        name: of its files, without their endings, relative to the run; None if it failed.
+        words: those that were found, in vocabulary order.
+        reason: why it failed.
+        seconds: its share of the work, reading and encoding included.
+        size: (width, height); None if it failed.
+    """
+
+    photo: str
+    status: str
+    name: str | None = None
+    words: tuple[str, ...] = ()
+    reason: str | None = None
+    seconds: float = 0.0
+    size: tuple[int, int] | None = None
+
+    def encode(self) -> bytes:
+        return (json.dumps(plain(asdict(self)), ensure_ascii=False, separators=(", ", ": ")) + "\n").encode()
+
+
+class Store:
+    """An open run, held by one process at a time. Use it in a ``with``."""
+
+    def __init__(self, place: Place, identity: Mapping[str, Any], restart: bool = False, retry: bool = False) -> None:
+        """
+        Args:
+            identity: all on which a mask depends; a folder begun with another one is refused.
+            restart: take the older run and its results out first.
+            retry: try failed photos again.
+        """
+        self.place = place
+        self._identity = encode_record(identity)
+        self._restart, self._retry = restart, retry
+        self._begun = False
+        self._waiting: list[Line] = []  # failures before the first photo that was done
+        self.lines: dict[str, Line] = {}  # of earlier runs, by photo
+
+    def __enter__(self) -> Store:
+        """Raises:
+        InputError: a run of other settings, a damaged one, or one in which somebody is at work.
+        OutputError: it cannot be written.
+        """
+        content = self.place.read(RUN)
+        if content is None:
+            return self
+        self.place.open()
+        try:
+            if self._restart:
+                self._remove()
+                return self
+            check_same(parse_run(content, self.place), json.loads(self._identity), self.place.path("").rstrip("/"), ADVICE)
+            self._begun = True
+            self._go_on()
+        except BaseException:
+            self.place.close()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.place.close()
+
+    def add(self, line: Line, files: Mapping[str, bytes]) -> None:
+        """Keep one photo; what is done is on the disk when this returns.
+
+        Args:
+            files: contents by ending, as ``files.save.encode`` gives them; none for one that failed.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        named = {f"{line.name}{ending}": files[ending] for ending in ORDER if ending in files}
+        if not self._begun and not named:
+            self._waiting.append(line)
+            return
+        if not self._begun:
+            self.place.open()
+            self.place.remove(MANIFEST)
+            named = {RUN: self._identity, **named}
+        if named:
+            self.place.write(named)
+        self._begun = True
+        self.place.append(MANIFEST, b"".join(one.encode() for one in (*self._waiting, line)))
+        self._waiting.clear()
+
+    def plan(self, photos: Sequence[Photo], folder: Path) -> dict[str, str]:
+        """The name of each photo's results, by its key; those that have one keep it."""
+        known = {Path(line.photo): folder / line.name for line in self.lines.values() if line.name}
+        paths = {Path(key(photo)): key(photo) for photo in photos}
+        plan = plan_names(list(paths), folder, known, kept=[folder / RUN])
+        return {name: plan[path].relative_to(folder).as_posix() for path, name in paths.items()}
+
+    def _go_on(self) -> None:
+        """Read the manifest, and write it anew if it holds a cut line or photos that are to be done again."""
+        content = self.place.read(MANIFEST) or b""
+        lines = {line.photo: line for line in parse_manifest(whole_lines(content), self.place)}
+        kept = {photo: line for photo, line in lines.items() if self._stays(line)}
+        whole = b"".join(line.encode() for line in kept.values())
+        if whole != content:
+            self.place.write({MANIFEST: whole})
+        self.lines = {photo: Line(photo, line.status, line.name, reason=line.reason) for photo, line in kept.items()}
+
+    def _stays(self, line: Line) -> bool:
+        if line.status == "failed":
+            return not self._retry
+        return all(self.place.exists(f"{line.name}{ending}") for ending in ENDINGS)
+
+    def _remove(self) -> None:
+        content = self.place.read(MANIFEST) or b""
+        for line in parse_manifest(whole_lines(content), self.place):
+            for ending in ENDINGS if line.name else ():
+                self.place.remove(f"{line.name}{ending}")
+        self.place.remove(MANIFEST)
+        self.place.remove(RUN)
+
+
+def parse_run(content: bytes | None, place: Place) -> dict[str, Any]:
+    """run.json's content.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    if content is None:
+        raise InputError(f"{place.path(RUN)!r} is not there; expected a folder that segwright segment wrote")
+    try:
+        run = json.loads(content)
+    except ValueError:
+        run = None
+    if not isinstance(run, dict):
+        raise InputError(f"{place.path(RUN)!r} is damaged; expected what segwright segment wrote")
+    return run
+
+
+def parse_manifest(content: bytes, place: Place) -> list[Line]:
+    """The lines of a manifest.
+
+    Raises:
+        InputError: a line is damaged.
+    """
+    lines = []
+    for number, text in enumerate(content.splitlines(), 1):
+        try:
+            data = json.loads(text)
+            size = data["size"] and (int(data["size"][0]), int(data["size"][1]))
+            words = tuple(map(str, data["words"]))
+            lines.append(
+                Line(data["photo"], data["status"], data["name"], words, data["reason"], float(data["seconds"]), size or None)
+            )
+        except (ValueError, KeyError, TypeError, IndexError):
+            where = place.path(MANIFEST)
+            raise InputError(f"line {number} of {where!r} is damaged; take it out and start again to do its photo anew") from None
+    return lines

@@ -1,0 +1,127 @@
+"""Photos -> contents of files: read ahead, batched through the networks, encoded. Every engine works with this."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from segwright.errors import InputError, SegwrightError
+from segwright.files.record import segments
+from segwright.files.save import encode
+from segwright.runs.sources import Photo, open_photo
+from segwright.types import Image, Segmentation
+
+Many = Callable[[Sequence[Image], Sequence[str] | None], list[Segmentation]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of one photo, ready to be sent from one process to another.
+
+    Attributes:
+        files: contents by ending; empty if it failed.
+        facts: ``size`` [width, height], ``segments`` as in NAME.json, ``caption``; empty if it failed.
+        reason: why it failed.
+        segmentation: in the process that made it only.
+    """
+
+    photo: Photo
+    files: dict[str, bytes] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    reason: str | None = None
+    segmentation: Segmentation | None = None
+
+
+def make(method: Any, photos: Sequence[Photo], words: Sequence[str] | None, batch: int, keep: bool = False) -> Iterator[list[Made]]:
+    """``batch`` photos at a time, while the next ones are read in a thread.
+
+    Args:
+        method: what ``MethodSpec.load`` gives, anything else with ``many``, or such a function itself.
+        keep: the results with their segmentations.
+    """
+    many: Many = getattr(method, "many", method)
+    groups = [photos[start : start + batch] for start in range(0, len(photos), batch)]
+    for opened in _ahead(groups):
+        yield make_batch(many, opened, words, keep)
+
+
+Opened = tuple[Photo, Image | SegwrightError, float]
+
+
+def open_all(photos: Sequence[Photo]) -> list[Opened]:
+    """Each photo, or the error that stopped it, and the seconds that it took."""
+    opened: list[Opened] = []
+    for photo in photos:
+        begun = time.perf_counter()
+        try:
+            image: Image | SegwrightError = open_photo(photo)
+        except SegwrightError as error:
+            image = error
+        opened.append((photo, image, time.perf_counter() - begun))
+    return opened
+
+
+def make_batch(many: Many, opened: Sequence[Opened], words: Sequence[str] | None, keep: bool = False) -> list[Made]:
+    """Some photos through the networks at once. What is wrong with one photo stops no other."""
+    images = [image for _, image, _ in opened if not isinstance(image, SegwrightError)]
+    begun = time.perf_counter()
+    results = iter(run_method(many, images, words))
+    share = (time.perf_counter() - begun) / max(1, len(images))
+    made = []
+    for photo, image, seconds in opened:
+        if isinstance(image, SegwrightError):
+            made.append(Made(photo, seconds=seconds, reason=str(image)))
+        else:
+            made.append(_encoded(photo, image, next(results), seconds + share, keep))
+    return made
+
+
+def run_method(many: Many, images: list[Image], words: Sequence[str] | None) -> list[Segmentation | SegwrightError]:
+    """The batch at once, or one by one if the memory does not hold it; a photo too large by itself becomes an error."""
+    if not images:
+        return []
+    try:
+        return list(many(images, words))
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+    if len(images) > 1:
+        return [result for image in images for result in run_method(many, [image], words)]
+    height, width = images[0].shape[:2]
+    return [
+        InputError(f"a photo of {width} x {height} pixels needs more memory than there is; make it smaller or use --refine none")
+    ]
+
+
+def _encoded(photo: Photo, image: Image, result: Segmentation | SegwrightError, seconds: float, keep: bool) -> Made:
+    if isinstance(result, SegwrightError):
+        return Made(photo, seconds=seconds, reason=str(result))
+    begun = time.perf_counter()
+    try:
+        files = encode(result, image, photo=photo)
+    except SegwrightError as error:
+        return Made(photo, seconds=seconds, reason=str(error))
+    height, width = result.labels.shape
+    facts = {"size": [width, height], "segments": segments(result), "caption": result.notes.get("caption")}
+    return Made(photo, files, facts, seconds + time.perf_counter() - begun, segmentation=result if keep else None)
+
+
+def _ahead(groups: Sequence[Sequence[Photo]]) -> Iterator[list[Opened]]:
+    """Each group opened, the next one already while this one is worked on."""
+    with ThreadPoolExecutor(1, "segwright-reader") as reader:
+        waiting: deque[Future[list[Opened]]] = deque()
+        try:
+            for group in groups:
+                waiting.append(reader.submit(open_all, group))
+                if len(waiting) > 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

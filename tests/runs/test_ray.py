@@ -1,0 +1,124 @@
+"""The engine ray: the same results, lost actors survived, killed and gone on. Skipped where Ray is not installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from test_runs import check_same, lines
+from toy import WORDS, Toy, ToySpec, make_photos, spec
+
+from segwright.errors import InputError, WeightsError
+from segwright.photos import segment
+from segwright.types import Image, Segmentation
+
+COUNT = 14
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_photos(tmp_path_factory.mktemp("photos"), COUNT - 1)
+    (folder / "bad.jpg").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert sum(o.error is None for o in segment(photos, spec(), out, WORDS)) == COUNT - 1
+    return out
+
+
+def test_without_ray_one_sentence_says_how_to_get_it(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install 'segwright\[ray\]'"):
+        list(segment(photos, spec(), tmp_path / "r", WORDS, engine="ray"))
+    assert not (tmp_path / "r").exists()
+
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+@dataclass(frozen=True)
+class Mortal(Toy):
+    """Its process is killed once, in the middle of the work."""
+
+    marker: str = ""
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        made = Path(f"{self.marker}.{os.getpid()}")
+        if made.exists() and not os.path.exists(self.marker):
+            Path(self.marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        made.touch()
+        return super().many(images, words)
+
+
+@dataclass(frozen=True)
+class MortalSpec(ToySpec):
+    marker: str = ""
+
+    def load(self) -> Toy:
+        return Mortal(0.0, self.marker)
+
+
+@dataclass(frozen=True)
+class Unloadable(ToySpec):
+    def load(self) -> Toy:
+        raise WeightsError("the networks are not there; fetch them")
+
+
+@needs_ray
+def test_a_killed_actor_is_survived_and_masks_are_the_same(photos: Path, whole: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    method = MortalSpec("maskclip", "mini", "cpu", marker=str(marker))
+    outcomes = list(segment(photos, method, tmp_path / "r", WORDS, batch=3, engine="ray"))
+    assert marker.exists(), "an actor was killed"
+    assert len(list(tmp_path.glob("marker.*"))) > 1, "another one took over"
+    assert len(outcomes) == COUNT
+    check_same(tmp_path / "r", whole)
+
+
+@needs_ray
+def test_what_an_actor_says_comes_through(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="the networks are not there; fetch them"):
+        list(segment(photos, Unloadable("maskclip", "mini", "cpu"), tmp_path / "r", WORDS, engine="ray"))
+
+
+STARTED = """
+import sys
+sys.path.insert(0, sys.argv[3])
+from toy import WORDS, spec
+from segwright.photos import segment
+if __name__ == "__main__":
+    for _ in segment(sys.argv[1], spec(0.15), sys.argv[2], WORDS, batch=1, engine="ray", workers=2):
+        pass
+"""
+
+
+@needs_ray
+def test_killed_and_started_again(photos: Path, whole: Path, tmp_path: Path) -> None:
+    out, script = tmp_path / "r", tmp_path / "started.py"
+    script.write_text(STARTED)
+    command = [sys.executable, str(script), str(photos), str(out), str(HERE)]
+    for kill in range(1, 4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < until:
+            if (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").read_bytes().count(b"\n") >= 3 * kill:
+                process.kill()
+            time.sleep(0.01)
+        assert process.wait() == -signal.SIGKILL
+    done = len(lines(out)) if (out / "manifest.jsonl").read_bytes().endswith(b"\n") else None
+    assert done is None or done < COUNT
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    check_same(out, whole)
