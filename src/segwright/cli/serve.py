@@ -1,0 +1,27 @@
+"""``segwright serve``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from segwright.cli.options import EPILOG, add_networks
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser("serve", help="a page in the browser: segment, explain, build prototypes, refine", epilog=EPILOG)
+    add_networks(command)
+    command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets others in, without a password (default: 127.0.0.1)")
+    command.add_argument("--port", type=int, help="default: the first free one from 7860 on")
+    command.add_argument("--banks", metavar="FOLDER", help="for the page's banks of prototypes (default: in the cache)")
+    command.add_argument("--megabytes", type=float, default=20.0, metavar="N", help="of an uploaded file, at most (default: 20)")
+    command.add_argument("--megapixels", type=float, default=16.0, metavar="N", help="of an uploaded photo, at most (default: 16)")
+    command.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from segwright.page import serve
+
+    limits = (options.megabytes, options.megapixels)
+    serve(options.preset, options.device, options.dtype, options.host, options.port, options.banks, *limits)
+    return 0

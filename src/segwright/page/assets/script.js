@@ -1,0 +1,53 @@
+// One listener of each kind for a whole component: what it holds may be replaced at any time.
+const figure = (target) => target.closest(".sw-figure");
+
+function all(root, label, act) {
+  for (const part of root.querySelectorAll(`.sw-region[data-label="${label}"], .sw-names text[data-label="${label}"]`)) act(part);
+}
+
+function light(target) {
+  const root = figure(target);
+  const label = target.closest("[data-label]")?.dataset.label;
+  if (!root) return;
+  for (const part of root.querySelectorAll(".sw-lit")) part.classList.remove("sw-lit");
+  if (label === undefined) return;
+  for (const part of root.querySelectorAll(`.sw-region[data-label="${label}"], tr[data-label="${label}"]`)) part.classList.add("sw-lit");
+  const region = root.querySelector(`.sw-region[data-label="${label}"]`);
+  if (region) root.querySelector(".sw-readout").textContent = region.dataset.said;
+}
+
+function pick(target) {
+  const root = figure(target);
+  const label = target.closest("[data-label]")?.dataset.label;
+  if (!root?.classList.contains("sw-picks") || label === undefined) return;
+  for (const section of element.querySelectorAll(".sw-section")) section.hidden = section.dataset.label !== label;
+  for (const part of root.querySelectorAll("[data-label]")) part.classList.toggle("sw-picked", part.dataset.label === label);
+}
+
+element.addEventListener("mouseover", (event) => light(event.target));
+element.addEventListener("focusin", (event) => light(event.target));
+element.addEventListener("click", (event) => {
+  pick(event.target);
+  const copy = event.target.closest(".sw-copy");
+  if (copy) {
+    navigator.clipboard?.writeText(copy.parentElement.querySelector("pre").textContent);
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+  }
+});
+element.addEventListener("keydown", (event) => {
+  if ((event.key === "Enter" || event.key === " ") && event.target.matches(".sw-region[role=button]")) {
+    event.preventDefault();
+    pick(event.target);
+  }
+});
+element.addEventListener("change", (event) => {
+  const { target } = event;
+  if (target.matches(".sw-switch")) all(figure(target), target.dataset.label, (part) => part.classList.toggle("sw-off", !target.checked));
+  if (target.matches(".sw-labels")) figure(target).classList.toggle("sw-wordless", !target.checked);
+});
+element.addEventListener("input", (event) => {
+  const { target } = event;
+  if (target.matches(".sw-opacity")) figure(target).style.setProperty("--cover", target.value);
+  if (target.matches(".sw-swiper")) target.closest(".sw-swipe").style.setProperty("--at", `${target.value}%`);
+});

@@ -1,0 +1,173 @@
+"""Pictures of the page as HTML that holds them itself: the photo with its regions, their legend, and before and after."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from scipy.ndimage import distance_transform_cdt
+from skimage.measure import find_contours
+
+from segwright.files.colors import color
+from segwright.files.overlay import overlay
+from segwright.files.record import segments
+from segwright.types import Image, Segmentation
+
+LONGEST = 1200  # pixels of a shown photo's long side
+NAMED = 0.004  # a region's share of the photo from which on its word is written into it
+NOTHING = "unlabelled"
+
+
+def regions_figure(image: Image, segmentation: Segmentation, name: str = "", picks: bool = False) -> str:
+    """The photo with named, coloured regions that light up, and a legend that switches them on and off.
+
+    Args:
+        name: the photo's, for screen readers.
+        picks: a region that is clicked shows its section of the page ``why`` makes; what has no label is one, too.
+    """
+    found = segments(segmentation)
+    picture, labels = shown(image, segmentation.labels)
+    height, width = labels.shape
+    total = segmentation.labels.size
+    rest = total - sum(s["area"] for s in found)
+    entries = [(s["index"], s["word"], s["area"] / total, s["score"]) for s in sorted(found, key=lambda s: -s["area"])]
+    paths = [_region(labels == index, index, word, share, score, picks) for index, word, share, score in entries]
+    if picks and rest:
+        paths.insert(0, _region(labels == 0, 0, NOTHING, rest / total, None, True))
+    text = max(width, height) / 30
+    names = [_name(labels == index, index, word, text) for index, word, share, _ in entries if share >= NAMED]
+    said = f"{name or 'The photo'}: {', '.join(f'{word} {share:.0%}' for _, word, share, _ in entries) or 'nothing found'}"
+    svg = (
+        f'<svg viewBox="0 0 {width} {height}" role="group" aria-label="{escape(said)}" style="--text:{text:.1f}px">'
+        f'<image width="{width}" height="{height}" href="{jpeg(picture)}"/>{"".join(paths)}'
+        f'<g class="sw-names" aria-hidden="true">{"".join(names)}</g></svg>'
+    )
+    return (
+        f'<div class="sw-figure{" sw-picks" if picks else ""}"><div class="sw-photo">{svg}'
+        f'<p class="sw-readout" aria-live="polite">{"Choose a region." if picks else "Point at a region."}</p></div>'
+        f'<div class="sw-side">{_legend(entries, rest / total, picks)}{_opacity()}</div></div>'
+    )
+
+
+def swipe(image: Image, before: Segmentation, after: Segmentation) -> str:
+    """Two overlays on top of each other, and a slider between them."""
+    first, second = (jpeg(shrunk(overlay(image, s, legend=False))) for s in (before, after))
+    return (
+        '<div class="sw-swipe" style="--at:50%"><div class="sw-pair">'
+        f'<img alt="before refinement" src="{first}"><img alt="after refinement" class="sw-after" src="{second}">'
+        '<span class="sw-tag sw-left">before</span><span class="sw-tag sw-right">after</span><span class="sw-bar"></span></div>'
+        '<label class="sw-range">before <input type="range" class="sw-swiper" min="0" max="100" value="50" '
+        'aria-label="how much of the result before refinement is shown"> after</label></div>'
+    )
+
+
+def picture(image: Image, alt: str, kind: str = "sw-picture") -> str:
+    """One picture as it is."""
+    return f'<img class="{kind}" alt="{escape(alt)}" src="{png(image)}">'
+
+
+def shown(image: Image, labels: NDArray[np.integer]) -> tuple[Image, NDArray[np.integer]]:
+    """Photo and labels at the size at which they are shown."""
+    small = shrunk(image)
+    size = (small.shape[1], small.shape[0])
+    if small.shape[:2] == labels.shape:
+        return small, labels
+    return small, np.asarray(Pillow.fromarray(labels.astype(np.int32)).resize(size, Pillow.Resampling.NEAREST))
+
+
+def shrunk(image: Image, longest: int = LONGEST) -> Image:
+    """The photo, its long side at most ``longest``."""
+    scale = longest / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    return np.asarray(Pillow.fromarray(image).resize(size, Pillow.Resampling.LANCZOS))
+
+
+def outline(mask: NDArray[np.bool_]) -> str:
+    """An SVG path around an (H, W) bool mask, half-way between pixels; holes by the even-odd rule; no points on straight lines."""
+    parts = []
+    for contour in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
+        points = contour[:-1, ::-1] - 0.5  # x, y; +1 of the padding and -0.5 of pixel centres undone
+        before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
+        corners = points[np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-9]
+        parts.append("M" + " ".join(f"{x:g} {y:g}" for x, y in corners.tolist()) + "Z")
+    return "".join(parts)
+
+
+def jpeg(image: Image) -> str:
+    """A data URI."""
+    stream = io.BytesIO()
+    Pillow.fromarray(image).save(stream, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def png(image: Image) -> str:
+    """A data URI."""
+    stream = io.BytesIO()
+    Pillow.fromarray(image).save(stream, "PNG", compress_level=3)
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _region(mask: NDArray[np.bool_], index: int, word: str, share: float, score: float | None, picks: bool) -> str:
+    said = escape(_said(word, share, score))
+    role = "button" if picks else "img"
+    return (
+        f'<path class="sw-region" tabindex="0" role="{role}" data-label="{index}" aria-label="{said}" data-said="{said}" '
+        f'style="--fill:{paint(index)}" fill-rule="evenodd" d="{outline(mask)}"><title>{said}</title></path>'
+    )
+
+
+def _said(word: str, share: float, score: float | None) -> str:
+    return f"{word}: {percent(share)} of the photo" + (f", score {score:.2f}" if score is not None else "")
+
+
+def percent(share: float) -> str:
+    """0.1234 -> "12.3 %"."""
+    return f"{100 * share:.1f} %" if share >= 0.001 or not share else "<0.1 %"
+
+
+def paint(index: int) -> str:
+    """A label's colour in CSS; grey for none."""
+    return "rgb({} {} {})".format(*color(index)) if index else "rgb(120 120 120)"
+
+
+def _name(mask: NDArray[np.bool_], index: int, word: str, text: float) -> str:
+    """The word at the region's innermost pixel, kept inside the photo's sides."""
+    depth = distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    half = 0.3 * text * len(word)
+    x_inside = min(max(float(x), half), max(half, mask.shape[1] - half))
+    y_inside = min(max(float(y) + text / 3, text), mask.shape[0] - text / 3)
+    return f'<text x="{x_inside:.0f}" y="{y_inside:.0f}" data-label="{index}">{escape(word)}</text>'
+
+
+def _legend(entries: list[tuple[int, str, float, float | None]], rest: float, picks: bool) -> str:
+    rows = "".join(_row(*entry, picks) for entry in entries)
+    unlabelled = _row(0, NOTHING, rest, None, picks) if rest else ""
+    head = '<thead><tr><th scope="col">word</th><th scope="col">area</th><th scope="col">score</th></tr></thead>'
+    nothing = "" if entries else '<p class="sw-note">Nothing was found.</p>'
+    return f'{nothing}<table class="sw-legend">{head}<tbody>{rows}{unlabelled}</tbody></table>'
+
+
+def _row(index: int, word: str, share: float, score: float | None, picks: bool) -> str:
+    swatch = f'<span class="sw-swatch{"" if index else " sw-none"}" style="--fill:{paint(index)}"></span>'
+    if picks:
+        name = f'<button type="button" class="sw-pick" data-label="{index}">{swatch}{escape(word)}</button>'
+    elif index:
+        name = f'<label><input type="checkbox" class="sw-switch" data-label="{index}" checked>{swatch}{escape(word)}</label>'
+    else:
+        name = f'<span class="sw-plain">{swatch}{escape(word)}</span>'
+    told = "" if score is None else f"{score:.2f}"
+    return f'<tr data-label="{index}"><th scope="row">{name}</th><td>{percent(share)}</td><td>{told}</td></tr>'
+
+
+def _opacity() -> str:
+    return (
+        '<label class="sw-range">Opacity <input type="range" class="sw-opacity" min="0" max="1" step="0.05" value="0.5"></label>'
+        '<label class="sw-check"><input type="checkbox" class="sw-labels" checked> words in the picture</label>'
+    )

@@ -1,0 +1,327 @@
+"""The page as people meet it: Debian's Chromium, preset mini, every tab's main path.
+
+With SEGWRIGHT_SCREENSHOTS=FOLDER the pictures of docs/page are taken on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from test_end_to_end import READ, REFUSED
+
+from segwright.cli import main
+from segwright.mini.voc import data_folder
+
+pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwright[page]'")
+playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need Playwright: pip install playwright")
+
+from segwright.page.app import serving, warm  # noqa: E402
+from segwright.page.studio import Studio  # noqa: E402
+from segwright.page.uploads import Limits  # noqa: E402
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="browser tests need Chromium: apt install chromium")
+
+PICTURES = data_folder() / "JPEGImages"
+MASKS = data_folder() / "SegmentationClass"
+PHOTO = PICTURES / "val_00003.jpg"  # an apple and a motorcycle on sand
+OTHER = PICTURES / "val_00004.jpg"  # a scooter
+WORDS = "apple, motorcycle"
+PATIENCE = int(os.environ.get("SEGWRIGHT_PATIENCE", 60_000))  # milliseconds; a busy machine is slow
+SHOTS = os.environ.get("SEGWRIGHT_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    made = Studio("mini", "cpu", banks=tmp_path_factory.mktemp("banks"), limits=Limits(megabytes=2.0, megapixels=3.0))
+    warm(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def url(studio: Studio) -> Iterator[str]:
+    with serving(studio) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+class Visit:
+    """One person's tab of the browser, and whatever went wrong in it."""
+
+    def __init__(self, browser: playwright.Browser, url: str, width: int = 1280, height: int = 900) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.wrong: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on("console", lambda message: self.wrong.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", lambda request: self.hosts.add(re.sub(r"^\w+://([^/:]*).*", r"\1", request.url, flags=re.S)))
+        self.page.goto(url)
+        self.tab("Segment")
+
+    def tab(self, name: str) -> playwright.Locator:
+        """Go to a tab; the panel with what is in it."""
+        self.page.get_by_role("tab", name=name, exact=True).click()
+        return self.panel
+
+    @property
+    def panel(self) -> playwright.Locator:
+        return self.page.locator("[role=tabpanel]:visible")
+
+    def upload(self, path: Path, place: int = 0) -> None:
+        self.panel.locator("input[type=file]").nth(place).set_input_files(path)
+
+    def take(self, path: Path) -> None:
+        """Upload a photo and wait until it is there."""
+        self.upload(path)
+        self.panel.locator(".image-frame img, .image-container img").first.wait_for()
+
+    def press(self, name: str) -> None:
+        self.panel.get_by_role("button", name=name, exact=True).click()
+
+    def fill(self, label: str, text: str) -> None:
+        self.field(label).fill(text)
+
+    def field(self, label: str) -> playwright.Locator:
+        """An input; what explains it is part of its label."""
+        return self.panel.get_by_label(re.compile(f"^\\s*{re.escape(label)}"))
+
+    def wait(self, selector: str) -> playwright.Locator:
+        found = self.panel.locator(selector)
+        found.first.wait_for()
+        return found
+
+    def segment(self, words: str, photo: Path | None = None) -> None:
+        """Segment on the first tab and wait for the picture of these words."""
+        if photo is not None:
+            self.take(photo)
+        self.fill("Words", words)
+        self.press("Segment")
+        self.page.wait_for_function(
+            "words => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes(words))", arg=words.split(",")[0]
+        )
+
+    def words(self) -> list[str]:
+        return self.panel.locator(".sw-legend tbody th").all_inner_texts()
+
+    def shoot(self, name: str) -> None:
+        if SHOTS:
+            self.page.mouse.move(2, 2)
+            self.page.wait_for_timeout(400)
+            self.page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+    def leave(self) -> None:
+        self.context.close()
+        assert not self.wrong
+        assert {host for host in self.hosts if host} <= {"127.0.0.1"}
+
+
+@pytest.fixture
+def visit(browser: playwright.Browser, url: str) -> Iterator[Visit]:
+    visitor = Visit(browser, url)
+    yield visitor
+    visitor.leave()
+
+
+def label_map(path: Path) -> np.ndarray:
+    with Pillow.open(path) as picture:
+        return np.asarray(picture)
+
+
+def by_command(photo: Path, words: str, out: Path, *more: str) -> np.ndarray:
+    assert main(["segment", str(photo), "--preset", "mini", "--device", "cpu", "--words", words, *more, "-o", str(out)]) == 0
+    return label_map(out / f"{photo.stem}.png")
+
+
+def test_segment_and_why(visit: Visit, tmp_path: Path) -> None:
+    visit.segment(WORDS, PHOTO)
+    assert {"apple", "motorcycle"} <= set(visit.words())
+    regions = visit.wait(".sw-region")
+    regions.first.focus()
+    assert "of the photo" in visit.panel.locator(".sw-readout").inner_text()
+    first = regions.first.get_attribute("data-label")
+    visit.panel.locator(f".sw-switch[data-label='{first}']").uncheck()
+    assert not regions.first.is_visible()
+    visit.panel.locator(f".sw-switch[data-label='{first}']").check()
+    visit.panel.locator(".sw-opacity").fill("0.7")
+    assert visit.panel.locator(".sw-figure").evaluate("e => getComputedStyle(e).getPropertyValue('--cover')").strip() == "0.7"
+    visit.panel.locator(".sw-opacity").fill("0.5")
+    facts = visit.panel.locator(".sw-facts").inner_text()
+    assert all(told in facts for told in ("Preset: mini", "Method: freeseg-diff", "Seconds: "))
+    visit.page.wait_for_function("() => ![...document.querySelectorAll('button')].some(b => b.textContent.includes('Label map') && b.disabled)")
+    with visit.page.expect_download() as download:
+        visit.panel.get_by_text("Label map").click()
+    download.value.save_as(tmp_path / "page.png")
+    assert np.array_equal(label_map(tmp_path / "page.png"), by_command(PHOTO, WORDS, tmp_path / "command"))
+    visit.panel.get_by_text("Make this again").click()
+    visit.shoot("segment")
+
+    visit.tab("Why")
+    visit.press("Explain the last result")
+    visit.wait(".sw-picks")
+    region = visit.panel.locator(".sw-region[role=button][data-label='1']")
+    region.focus()
+    visit.page.keyboard.press("Enter")
+    section = visit.panel.locator(".sw-section[data-label='1']")
+    section.wait_for()
+    assert "apple" in section.inner_text()
+    assert visit.panel.locator(".sw-section:visible").count() == 1
+    visit.shoot("why")
+
+
+def test_a_run_without_words_is_started_by_the_keyboard(visit: Visit) -> None:
+    visit.take(PHOTO)
+    visit.field("Words").focus()
+    visit.page.keyboard.press("Enter")
+    visit.wait(".sw-figure")
+    assert "Caption: " in visit.panel.locator(".sw-facts").inner_text()
+
+
+def test_prototypes_are_built_and_used(visit: Visit, studio: Studio) -> None:
+    visit.tab("Prototypes")
+    visit.field("Bank").fill("tiny")
+    visit.page.keyboard.press("Enter")
+    visit.fill("Words", "apple, sofa")
+    for label, value in (("Pictures a word", "2"), ("Denoising steps", "2")):
+        visit.panel.locator(f"input[type=number][aria-label*='{label}']").fill(value)
+    visit.press("Build")
+    visit.wait(".sw-facts")
+    assert list(studio.bank("tiny").entries()) == ["apple", "sofa"]
+    assert visit.panel.locator(".sw-sheet img").is_visible()
+    visit.shoot("prototypes")
+    visit.fill("Take a word out", "sofa")
+    visit.press("Remove")
+    visit.page.wait_for_function("() => document.querySelector('.sw-sheet img')?.alt === 'support pictures of apple'")
+    assert list(studio.bank("tiny").entries()) == ["apple"]
+    visit.press("Use it on the first tab")
+    visit.wait("[role=status]")
+    visit.tab("Segment")
+    visit.segment("apple", PHOTO)
+    assert "Method: ovdiff" in visit.panel.locator(".sw-facts").inner_text()
+    assert "tiny" in visit.panel.locator(".sw-code pre").first.text_content()
+
+
+def test_refine_an_uploaded_and_a_painted_mask(visit: Visit) -> None:
+    visit.tab("Refine")
+    visit.take(PHOTO)
+    visit.panel.locator("input[type=file][accept*='.npy']").set_input_files(MASKS / "val_00003.png")
+    index = int(label_map(MASKS / "val_00003.png").max())
+    every = ", ".join(f"{i}=thing {i}" for i in range(1, index + 1))
+    visit.field("What its indices are called").fill(every)
+    visit.field("Refiners, in this order").click()
+    visit.page.get_by_role("option", name="crf", exact=True).click()
+    visit.press("Refine")
+    visit.wait(".sw-swipe")
+    visit.panel.locator(".sw-swiper").fill("30")
+    assert "Refiners: crf" in visit.panel.locator(".sw-facts").inner_text()
+    visit.shoot("refine")
+    visit.panel.get_by_label("Paint it").check()
+    visit.field("What its indices are called").fill("1=apple")
+    canvas = visit.wait("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    visit.page.mouse.move(x - 30, y)
+    visit.page.mouse.down()
+    visit.page.mouse.move(x + 30, y, steps=6)
+    visit.page.mouse.up()
+    visit.shoot("paint")
+    visit.press("Refine")
+    visit.page.wait_for_function("() => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes('1=apple'))")
+
+
+def test_diagnose(visit: Visit) -> None:
+    visit.tab("Diagnose")
+    visit.take(PHOTO)
+    visit.fill("Words", "apple")
+    for part in ("attention", "features", "conditioning"):
+        visit.panel.get_by_label(part, exact=True).uncheck()
+    visit.press("Diagnose")
+    visit.wait(".sw-steps figure")
+    visit.shoot("diagnose")
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> list[Path]:
+    """Every kind of file that is refused, a photo of too many pixels and one of too many bytes."""
+    for name, make in REFUSED.items():
+        (tmp_path / name).write_bytes(make())
+    (tmp_path / "page.pdf").rename(tmp_path / "page.png")
+    Pillow.new("RGB", (2100, 1500)).save(tmp_path / "many-pixels.png")
+    return sorted(p for p in tmp_path.iterdir() if p.stat().st_size)
+
+
+def test_no_bad_file_kills_the_page(visit: Visit, bad: list[Path], tmp_path: Path) -> None:
+    for path in bad:
+        visit.upload(path)
+        visit.page.wait_for_function("name => document.querySelector('[role=alert]')?.textContent.includes(name)", arg=path.name)
+        said = visit.panel.locator("[role=alert]").inner_text()
+        assert str(tmp_path) not in said
+        assert "Traceback" not in said
+    (tmp_path / "large.png").write_bytes(bytes(2_500_000))
+    visit.upload(tmp_path / "large.png")
+    visit.page.get_by_text(re.compile("exceed", re.I)).first.wait_for()
+    (tmp_path / "cmyk.tif").write_bytes(READ["cmyk.tif"][0]())
+    visit.segment("apple", tmp_path / "cmyk.tif")
+    assert "cmyk.tif " in visit.panel.locator(".sw-code pre").first.text_content()
+
+
+def test_stop_in_the_middle(visit: Visit, studio: Studio) -> None:
+    visit.tab("Prototypes")
+    visit.field("Bank").fill("endless")
+    visit.page.keyboard.press("Enter")
+    visit.fill("Words", "train")
+    visit.panel.locator("input[type=number][aria-label*='Pictures a word']").fill("32")
+    visit.panel.locator("input[type=number][aria-label*='Denoising steps']").fill("50")
+    visit.press("Build")
+    visit.wait(".sw-status progress")
+    visit.press("Stop")
+    visit.page.get_by_text("Stopped.").wait_for()
+    assert not studio.bank("endless").entries()
+    visit.tab("Segment")
+    visit.segment(WORDS, PHOTO)
+
+
+def test_two_sessions_do_not_meet(browser: playwright.Browser, url: str, tmp_path: Path) -> None:
+    one, two = Visit(browser, url), Visit(browser, url)
+    one.take(PHOTO)
+    two.take(OTHER)
+    for visitor, words in ((one, WORDS), (two, "scooter")):
+        visitor.fill("Words", words)
+        visitor.press("Segment")
+    for visitor, photo in ((one, PHOTO), (two, OTHER)):
+        visitor.wait(".sw-figure")
+        assert photo.name in visitor.panel.locator(".sw-code pre").first.text_content()
+    assert "scooter" not in one.words()
+    assert not {"apple", "motorcycle"} & set(two.words())
+    one.leave()
+    two.leave()
+
+
+@pytest.mark.parametrize(("width", "name"), [(400, "narrow"), (2000, "wide")])
+def test_narrow_and_wide_windows(width: int, name: str, browser: playwright.Browser, url: str) -> None:
+    visitor = Visit(browser, url, width=width)
+    visitor.segment(WORDS, PHOTO)
+    visitor.wait(".sw-figure")
+    for tab in ("Why", "Prototypes", "Refine", "Diagnose", "Segment"):
+        if visitor.page.get_by_role("tab", name=tab, exact=True).is_visible():
+            visitor.tab(tab)
+        assert visitor.page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), tab
+    visitor.shoot(name)
+    visitor.leave()
