@@ -7,18 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from test_runs import check_same, lines
-from toy import WORDS, Toy, ToySpec, make_photos, spec
+from toy import WORDS, MortalSpec, Unloadable, make_photos, spec
 
-from segwright.errors import InputError, WeightsError
+from segwright.errors import InputError, SegwrightError
 from segwright.photos import segment
-from segwright.types import Image, Segmentation
 
 COUNT = 14
 HERE = Path(__file__).parent
@@ -48,37 +45,14 @@ def test_without_ray_one_sentence_says_how_to_get_it(photos: Path, tmp_path: Pat
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
 
-@dataclass(frozen=True)
-class Mortal(Toy):
-    """Its process is killed once, in the middle of the work."""
-
-    marker: str = ""
-
-    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        made = Path(f"{self.marker}.{os.getpid()}")
-        if made.exists() and not os.path.exists(self.marker):
-            Path(self.marker).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        made.touch()
-        return super().many(images, words)
-
-
-@dataclass(frozen=True)
-class MortalSpec(ToySpec):
-    marker: str = ""
-
-    def load(self) -> Toy:
-        return Mortal(0.0, self.marker)
-
-
-@dataclass(frozen=True)
-class Unloadable(ToySpec):
-    def load(self) -> Toy:
-        raise WeightsError("the networks are not there; fetch them")
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's workers can import ``toy``."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
 
 
 @needs_ray
-def test_a_killed_actor_is_survived_and_masks_are_the_same(photos: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_actor_is_survived_and_masks_are_the_same(seen: None, photos: Path, whole: Path, tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     method = MortalSpec("maskclip", "mini", "cpu", marker=str(marker))
     outcomes = list(segment(photos, method, tmp_path / "r", WORDS, batch=3, engine="ray"))
@@ -89,8 +63,8 @@ def test_a_killed_actor_is_survived_and_masks_are_the_same(photos: Path, whole: 
 
 
 @needs_ray
-def test_what_an_actor_says_comes_through(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="the networks are not there; fetch them"):
+def test_what_an_actor_says_comes_through(seen: None, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SegwrightError, match="the networks are not there; fetch them"):
         list(segment(photos, Unloadable("maskclip", "mini", "cpu"), tmp_path / "r", WORDS, engine="ray"))
 
 
@@ -106,7 +80,7 @@ if __name__ == "__main__":
 
 
 @needs_ray
-def test_killed_and_started_again(photos: Path, whole: Path, tmp_path: Path) -> None:
+def test_killed_and_started_again(seen: None, photos: Path, whole: Path, tmp_path: Path) -> None:
     out, script = tmp_path / "r", tmp_path / "started.py"
     script.write_text(STARTED)
     command = [sys.executable, str(script), str(photos), str(out), str(HERE)]

@@ -366,8 +366,8 @@ def test_any_fsspec_place_is_source_and_target(photos: Path, whole: Path, tmp_pa
     listed = [json.loads(line)["photo"] for line in memory.cat_file("/out/run/manifest.jsonl").splitlines()]
     assert sorted(listed) == sorted(f"memory:///src/{name}.png" for name in ["bad", *(f"p{i}" for i in range(COUNT))])
     assert find("memory://src/p1*.png") == [f"memory:///src/{name}.png" for name in ("p1", "p10", "p11")]
+    memory.makedirs("/out/nothing")
     with pytest.raises(InputError, match="no photos in 'memory://out/nothing'"):
-        memory.makedirs("/out/nothing")
         find("memory://out/nothing")
     with pytest.raises(InputError, match="cannot be opened"):
         find("nosuch://a/b.png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import torch
 from PIL import Image as Pillow
 from scipy import ndimage
 
+from segwright.errors import WeightsError
 from segwright.evaluation.method import MethodSpec
 from segwright.types import Image, Scores, Segmentation
 
@@ -43,6 +46,35 @@ class ToySpec(MethodSpec):
 
     def load(self) -> Toy:
         return Toy(self.delay)
+
+
+@dataclass(frozen=True)
+class Mortal(Toy):
+    """Its process is killed once, in the middle of the work."""
+
+    marker: str = ""
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        made = Path(f"{self.marker}.{os.getpid()}")
+        if made.exists() and not os.path.exists(self.marker):
+            Path(self.marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        made.touch()
+        return super().many(images, words)
+
+
+@dataclass(frozen=True)
+class MortalSpec(ToySpec):
+    marker: str = ""
+
+    def load(self) -> Toy:
+        return Mortal(0.0, self.marker)
+
+
+@dataclass(frozen=True)
+class Unloadable(ToySpec):
+    def load(self) -> Toy:
+        raise WeightsError("the networks are not there; fetch them")
 
 
 def spec(delay: float = 0.0) -> ToySpec:

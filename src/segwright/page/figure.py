@@ -60,8 +60,8 @@ def swipe(image: Image, before: Segmentation, after: Segmentation) -> str:
         '<div class="sw-swipe" style="--at:50%"><div class="sw-pair">'
         f'<img alt="before refinement" src="{first}"><img alt="after refinement" class="sw-after" src="{second}">'
         '<span class="sw-tag sw-left">before</span><span class="sw-tag sw-right">after</span><span class="sw-bar"></span></div>'
-        '<label class="sw-range">before <input type="range" class="sw-swiper" min="0" max="100" value="50" '
-        'aria-label="how much of the result before refinement is shown"> after</label></div>'
+        '<input type="range" class="sw-swiper" min="0" max="100" value="50" '
+        'aria-label="how much of the result before refinement is shown"></div>'
     )
 
 

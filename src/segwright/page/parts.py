@@ -115,7 +115,7 @@ def photo_name(path: str) -> str:
 def photo_input(page: Page, label: str = "Photo") -> tuple[gr.Image, gr.HTML]:
     """A place for a photo, with samples, and the line that says why one was refused."""
     photo = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=240, buttons=[])
-    photo.preprocess = raw  # type: ignore[method-assign]  # the file as it is; ``read`` checks and decodes it
+    photo.preprocess = raw  # the file as it is; ``read`` checks and decodes it
     refused = gr.HTML(elem_classes="sw-block")
     photo.upload(page.receive, photo, [photo, refused], **LIGHT)
     photo.clear(str, None, refused, **LIGHT)
@@ -166,8 +166,9 @@ def facts(told: Mapping[str, str]) -> str:
     return f'<p class="sw-facts">{said}</p>'
 
 
-def code(command: str, lines: str) -> str:
-    """How to make a result again."""
+def code(command: str, lines: str, settings: str = "") -> str:
+    """How to make a result again; ``settings``: all of them, with those that were not chosen."""
+    every = f'<p class="sw-note">All settings: {escape(settings)}.</p>' if settings else ""
     return (
         f"<details><summary>Make this again</summary>{_block('On the command line', command)}{_block('In Python', lines)}</details>"
     )

@@ -55,7 +55,7 @@ def build(page: Page, first: SegmentTab) -> None:
 
     def make(request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
         done = lambda made: (*made, *_menus(studio, given[0]))  # noqa: E731
-        yield from page.run(request, lambda job: build_bank(studio, *given, job=job), done, 4)
+        yield from page.run(request, lambda job: build_bank(studio, *given, job=job), done, 4)  # type: ignore[misc]
 
     def take_out(bank: str, word: str) -> tuple[str, Any]:
         try:

@@ -45,8 +45,8 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             with gr.Row():
-                method = gr.Dropdown(list(METHODS), value="freeseg-diff", label="Method", min_width=130)
-                refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=130)
+                method = gr.Dropdown(list(METHODS), value="freeseg-diff", label="Method", min_width=150)
+                refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=150)
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
         with gr.Column(scale=2, min_width=300):
@@ -108,7 +108,8 @@ def shown(result: Result) -> tuple[str, str]:
             "Words that may be in it": ", ".join(notes.get("candidates") or ()),
         }
     )
-    again = code(reproduce.segment_command(result), reproduce.segment_lines(result))
+    every = ", ".join(f"{name} {value}" for name, value in notes["settings"].items())
+    again = code(reproduce.segment_command(result), reproduce.segment_lines(result), every)
     return regions_figure(result.image, result.segmentation, result.photo), told + again
 
 
@@ -149,6 +150,7 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
         seed: float | None, bank: str | None, stuff: str, background: str, request: gr.Request,
     ) -> tuple[str, Any]:  # fmt: skip
         asked = asked_for(words, method, refiner, candidates, clusters, sharpen_first, seed, bank, stuff, background)
+        made: Any
         try:
             *_, made = follow(lambda job: page.studio.segment(page.read(photo), photo_name(str(photo)), asked, job))
         except (SegwrightError, Stopped) as error:
