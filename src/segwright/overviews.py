@@ -55,7 +55,9 @@ function tile(photo) {
   for (const [name, score, area] of photo.segments) {
     const row = table.insertRow();
     row.dataset.word = name;
-    row.append(text('td', name), text('td', (100 * area).toFixed(1) + ' %'), text('td', score === null ? '-' : score.toFixed(3)));
+    const share = area < 0.0005 ? '<0.1 %' : (100 * area).toFixed(1) + ' %';
+    row.append(text('td', name), text('td', share), text('td', score === null ? '-' : score.toFixed(3)));
+    row.cells[1].title = 'area'; row.cells[2].title = 'score';
   }
   caption.append(photo.segments.length ? table : text('div', 'nothing found'));
   if (!photo.segments.length) caption.lastChild.className = 'none';
@@ -63,9 +65,9 @@ function tile(photo) {
   return figure;
 }
 const tiles = photos.map(tile);
-function value(photo) {
+function value(photo, number) {
   const own = photo.segments.filter(s => !word.value || s[0] === word.value);
-  if (by.value === 'name') return null;
+  if (by.value === 'name') return number;
   if (by.value === 'words') return photo.segments.length;
   if (by.value === 'word') return own.length ? own.reduce((a, s) => s[2] > a[2] ? s : a)[0] : '';
   const numbers = own.map(s => s[by.value === 'score' ? 1 : 2]).filter(n => n !== null);
@@ -74,8 +76,7 @@ function value(photo) {
 function show() {
   const kept = photos.map((photo, i) => i).filter(i => !word.value || photos[i].segments.some(s => s[0] === word.value));
   const values = photos.map(value), sign = down.checked ? -1 : 1;
-  kept.sort((a, b) => sign * (values[a] === values[b] || by.value === 'name' ? (by.value === 'name' ? a - b : sign * (a - b))
-    : values[a] < values[b] ? -1 : 1));
+  kept.sort((a, b) => values[a] === values[b] ? a - b : sign * (values[a] < values[b] ? -1 : 1));
   main.replaceChildren(...kept.map(i => tiles[i]));
   for (const row of main.querySelectorAll('tr')) row.className = row.dataset.word === word.value ? 'chosen' : '';
   count.textContent = kept.length + ' of ' + photos.length + ' photos';
@@ -148,11 +149,11 @@ def _page(run: Collection, name: str, tiles: list[dict[str, Any]]) -> str:
     controls = (
         f'<label>Word <select id="word"><option value="">all</option>{choices}</select></label>'
         f'<label>Sort by <select id="by">{sorts}</select></label>'
-        '<label><input type="checkbox" id="down"> largest first</label><span id="count"></span>'
+        '<label><input type="checkbox" id="down"> largest first</label><span id="count"></span> <small>(words with area and score)</small>'
     )
     body = f"<header><h1>{escape(name)}</h1>{controls}</header><main></main>"
     if failed:
-        body += f"<details><summary>{len(run.failed)} photos could not be done</summary><ul>{failed}</ul></details>"
+        body += f"<details><summary>Could not be done: {len(run.failed)}</summary><ul>{failed}</ul></details>"
     data = json.dumps(tiles, ensure_ascii=False).replace("<", "\\u003c")  # no word can end the script
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

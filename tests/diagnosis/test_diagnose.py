@@ -74,7 +74,9 @@ def test_a_data_set_gives_averages_and_goes_on(preset: Path, tmp_path: Path) -> 
     assert any("(b) against (a)" in name for name in figures["tests"])
     text = (tmp_path / "figures.md").read_text("utf8")
     assert all(f"## {t['title']}" in text for t in figures["tables"])
-    assert (tmp_path / "report.html").read_text("utf8").count("<svg") == len(list(tmp_path.glob("plot-*.svg"))) == 6
+    plots = [p.read_text("utf8").count("<svg") for p in tmp_path.glob("plot-*.svg")]
+    assert len(plots) == 6
+    assert (tmp_path / "report.html").read_text("utf8").count("<svg") == sum(plots) > 0
 
 
 @pytest.mark.parametrize(

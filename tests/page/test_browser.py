@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from PIL import Image as Pillow
 from test_end_to_end import READ, REFUSED
 
 from segwright.cli import main
+from segwright.files.masks import write_label_map
+from segwright.mini.scenes import THINGS
 from segwright.mini.voc import data_folder
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwright[page]'")
@@ -67,10 +70,10 @@ class Visit:
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.wrong: list[str] = []
-        self.hosts: set[str] = set()
+        self.hosts: set[str | None] = set()  # None: data: and blob:, which ask nobody
         self.page.on("console", lambda message: self.wrong.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("request", lambda request: self.hosts.add(re.sub(r"^\w+://([^/:]*).*", r"\1", request.url, flags=re.S)))
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
         self.page.goto(url)
         self.tab("Segment")
 
@@ -113,7 +116,8 @@ class Visit:
         self.fill("Words", words)
         self.press("Segment")
         self.page.wait_for_function(
-            "words => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes(words))", arg=words.split(",")[0]
+            "words => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes(words))",
+            arg=words.split(",")[0],
         )
 
     def words(self) -> list[str]:
@@ -128,7 +132,7 @@ class Visit:
     def leave(self) -> None:
         self.context.close()
         assert not self.wrong
-        assert {host for host in self.hosts if host} <= {"127.0.0.1"}
+        assert self.hosts <= {"127.0.0.1", None}
 
 
 @pytest.fixture
@@ -163,7 +167,9 @@ def test_segment_and_why(visit: Visit, tmp_path: Path) -> None:
     visit.panel.locator(".sw-opacity").fill("0.5")
     facts = visit.panel.locator(".sw-facts").inner_text()
     assert all(told in facts for told in ("Preset: mini", "Method: freeseg-diff", "Seconds: "))
-    visit.page.wait_for_function("() => ![...document.querySelectorAll('button')].some(b => b.textContent.includes('Label map') && b.disabled)")
+    visit.page.wait_for_function(
+        "() => ![...document.querySelectorAll('button')].some(b => b.textContent.includes('Label map') && b.disabled)"
+    )
     with visit.page.expect_download() as download:
         visit.panel.get_by_text("Label map").click()
     download.value.save_as(tmp_path / "page.png")
@@ -216,13 +222,19 @@ def test_prototypes_are_built_and_used(visit: Visit, studio: Studio) -> None:
     assert "tiny" in visit.panel.locator(".sw-code pre").first.text_content()
 
 
-def test_refine_an_uploaded_and_a_painted_mask(visit: Visit) -> None:
+def blocky(labels: np.ndarray) -> np.ndarray:
+    """A coarse mask: one label for each 8 by 8 pixels."""
+    return labels[4::8, 4::8].repeat(8, 0).repeat(8, 1)
+
+
+def test_refine_an_uploaded_and_a_painted_mask(visit: Visit, tmp_path: Path) -> None:
     visit.tab("Refine")
     visit.take(PHOTO)
-    visit.panel.locator("input[type=file][accept*='.npy']").set_input_files(MASKS / "val_00003.png")
-    index = int(label_map(MASKS / "val_00003.png").max())
-    every = ", ".join(f"{i}=thing {i}" for i in range(1, index + 1))
-    visit.field("What its indices are called").fill(every)
+    labels, named = label_map(MASKS / "val_00003.png"), {i: word for i, word in enumerate(THINGS, 1) if word in WORDS}
+    coarse = np.where(np.isin(labels, list(named)), labels, 0)
+    write_label_map(tmp_path / "coarse.png", blocky(coarse))
+    visit.panel.locator("input[type=file][accept*='.npy']").set_input_files(tmp_path / "coarse.png")
+    visit.field("What its indices are called").fill(", ".join(f"{i}={word}" for i, word in named.items()))
     visit.field("Refiners, in this order").click()
     visit.page.get_by_role("option", name="crf", exact=True).click()
     visit.press("Refine")
@@ -243,7 +255,9 @@ def test_refine_an_uploaded_and_a_painted_mask(visit: Visit) -> None:
     visit.page.mouse.up()
     visit.shoot("paint")
     visit.press("Refine")
-    visit.page.wait_for_function("() => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes('1=apple'))")
+    visit.page.wait_for_function(
+        "() => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes('1=apple'))"
+    )
 
 
 def test_diagnose(visit: Visit) -> None:
@@ -264,19 +278,23 @@ def bad(tmp_path: Path) -> list[Path]:
         (tmp_path / name).write_bytes(make())
     (tmp_path / "page.pdf").rename(tmp_path / "page.png")
     Pillow.new("RGB", (2100, 1500)).save(tmp_path / "many-pixels.png")
-    return sorted(p for p in tmp_path.iterdir() if p.stat().st_size)
+    (tmp_path / "large.png").write_bytes(bytes(2_500_000))
+    return sorted(tmp_path.iterdir())
 
 
 def test_no_bad_file_kills_the_page(visit: Visit, bad: list[Path], tmp_path: Path) -> None:
+    assert len(bad) == len(REFUSED) + 2
     for path in bad:
         visit.upload(path)
         visit.page.wait_for_function("name => document.querySelector('[role=alert]')?.textContent.includes(name)", arg=path.name)
         said = visit.panel.locator("[role=alert]").inner_text()
         assert str(tmp_path) not in said
         assert "Traceback" not in said
-    (tmp_path / "large.png").write_bytes(bytes(2_500_000))
-    visit.upload(tmp_path / "large.png")
+    (tmp_path / "huge.png").write_bytes(bytes(10_500_000))
+    visit.upload(tmp_path / "huge.png")
     visit.page.get_by_text(re.compile("exceed", re.I)).first.wait_for()
+    assert visit.wrong, "Gradio asks for the progress of an upload that it refused itself, and tells the console"
+    visit.wrong.clear()
     (tmp_path / "cmyk.tif").write_bytes(READ["cmyk.tif"][0]())
     visit.segment("apple", tmp_path / "cmyk.tif")
     assert "cmyk.tif " in visit.panel.locator(".sw-code pre").first.text_content()

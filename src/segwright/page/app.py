@@ -24,6 +24,7 @@ from segwright.page.studio import Request, Studio
 
 FIRST_PORT, LAST_PORT = 7860, 7960
 OLDEST = 3600  # seconds that an upload is kept
+HARD = 5  # times the limit: what Gradio refuses before it is here; what is smaller gets our own sentence
 SESSIONS = 100  # kept at most; the oldest forget their results
 SYSTEM = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
@@ -108,7 +109,7 @@ def _options(studio: Studio, host: str, port: int | None) -> dict[str, Any]:
         "quiet": True,
         "prevent_thread_lock": True,
         "show_error": False,
-        "max_file_size": int(studio.limits.megabytes * 1e6),
+        "max_file_size": int(HARD * studio.limits.megabytes * 1e6),
         "state_session_capacity": SESSIONS,
         "enable_monitoring": False,
         "footer_links": ["api"],

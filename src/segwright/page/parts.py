@@ -169,9 +169,8 @@ def facts(told: Mapping[str, str]) -> str:
 def code(command: str, lines: str, settings: str = "") -> str:
     """How to make a result again; ``settings``: all of them, with those that were not chosen."""
     every = f'<p class="sw-note">All settings: {escape(settings)}.</p>' if settings else ""
-    return (
-        f"<details><summary>Make this again</summary>{_block('On the command line', command)}{_block('In Python', lines)}</details>"
-    )
+    blocks = _block("On the command line", command) + _block("In Python", lines)
+    return f"<details><summary>Make this again</summary>{blocks}{every}</details>"
 
 
 def _block(title: str, text: str) -> str:
