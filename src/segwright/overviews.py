@@ -149,7 +149,8 @@ def _page(run: Collection, name: str, tiles: list[dict[str, Any]]) -> str:
     controls = (
         f'<label>Word <select id="word"><option value="">all</option>{choices}</select></label>'
         f'<label>Sort by <select id="by">{sorts}</select></label>'
-        '<label><input type="checkbox" id="down"> largest first</label><span id="count"></span> <small>(words with area and score)</small>'
+        '<label><input type="checkbox" id="down"> largest first</label><span id="count"></span> '
+        "<small>(words with area and score)</small>"
     )
     body = f"<header><h1>{escape(name)}</h1>{controls}</header><main></main>"
     if failed:
