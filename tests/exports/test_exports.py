@@ -391,6 +391,8 @@ def test_parquet_by_pyarrow(run: Path, masks: dict[Key, Mask], tmp_path: Path) -
 @pytest.mark.parametrize("library", ["pandas", "datasets"])
 def test_parquet_by_others(library: str, run: Path, masks: dict[Key, Mask], tmp_path: Path) -> None:
     reader = pytest.importorskip(library)
+    if library == "datasets" and not hasattr(reader, "load_dataset"):
+        pytest.skip("this is the folder of tests for segwright.datasets, not the library")
     export(run, "parquet", tmp_path)
     path = str(tmp_path / "segments.parquet")
     if library == "pandas":
