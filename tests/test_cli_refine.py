@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from safetensors.torch import save_file
 
 import segwright as sw
 from segwright.cli import main
+from segwright.cli.refine import CRFS
 from segwright.errors import InputError
 from segwright.files.masks import read_label_map, voc_palette, write_label_map
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import data_folder
-from segwright.refine import crf
+from segwright.refine import PRESETS, crf
 from segwright.refinement import RefinementSettings, hard_scores, parse_words_map, read_coarse, soft_scores
 from segwright.refinement.run import RUN_FILE
 from segwright.weights import load
@@ -92,12 +94,12 @@ def test_one_photo_with_g4seg_is_what_python_makes(tmp_path: Path) -> None:
     arguments = ("refine", SAMPLE, "--mask", tmp_path / "coarse.png", "--words-map", words, "--preset", "mini", "--beta", 0.5)
     assert run(*arguments, "-o", tmp_path / "out") == 0
     written = read_label_map(tmp_path / "out/val_00000.png")
-    settings = sw.refine.G4SegSettings(beta=0.5)
+    settings = replace(RefinementSettings().g4seg, beta=0.5)
     scores = read_coarse(tmp_path / "coarse.png", (128, 128), parse_words_map(words))
     image = sw.read(SAMPLE)
     moved = sw.refine.g4seg(image, scores, model=load("mini", "cpu"), settings=settings)
     assert not torch.equal(moved.values, scores.values)
-    assert np.array_equal(written, crf(image, moved).argmax().numpy())
+    assert np.array_equal(written, crf(image, moved, settings="cutler").argmax().numpy())
     twin = sw.refine_masks(
         SAMPLE, tmp_path / "coarse.png", tmp_path / "twin", parse_words_map(words), load("mini", "cpu"),
         RefinementSettings(g4seg=settings),
@@ -189,15 +191,20 @@ def test_hard_masks_become_probabilities() -> None:
     labels = np.zeros((100, 100), np.int64)
     labels[:, 50:] = 3
     labels[:30, :30] = 255
-    scores = hard_scores(labels, {3: "sofa"}, trust=0.9, width=0.03)
+    scores = hard_scores(labels, {3: "sofa"}, trust=0.9)
     assert scores.labels == (0, 3)
     assert scores.words[2] == "sofa"
     assert torch.allclose(scores.values.sum(0), torch.ones(100, 100), atol=1e-5)
     assert torch.allclose(scores.values[1, 50, [20, 80]], torch.tensor([0.05, 0.95]), atol=1e-4)
-    assert 0.45 < float(scores.values[1, 60, 49:51].mean()) < 0.55
-    assert torch.allclose(scores.values[:, 5, 5], torch.full((2,), 0.5), atol=1e-3), "void is every class alike"
+    assert torch.allclose(scores.values[:, 5, 5], torch.full((2,), 0.5)), "void is every class alike"
     kept = np.where(labels == 255, 0, labels)
-    assert np.array_equal(hard_scores(kept, {3: "sofa"}).argmax().numpy(), kept), "a straight outline stays where it is"
+    assert np.array_equal(hard_scores(kept, {3: "sofa"}).argmax().numpy(), kept)
+
+
+def test_the_command_offers_every_crf() -> None:
+    assert set(CRFS) == set(PRESETS)
+    with pytest.raises(InputError, match="cutler"):
+        RefinementSettings(crf="sharp")
 
 
 def test_scores_keep_their_classes() -> None:

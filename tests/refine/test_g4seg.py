@@ -27,7 +27,7 @@ from segwright.refine.correspondence import difference, nearest
 from segwright.refine.g4seg import in_blocks, passes, square, updated
 from segwright.refine.injection import Injection, injected
 from segwright.refine.reconstruction import Reconstructor
-from segwright.refine.soft import is_hard, soften
+from segwright.refine.soft import blur, is_hard, soften
 from segwright.types import Scores
 from segwright.weights import Networks
 
@@ -364,10 +364,25 @@ def test_hard_masks_are_softened(small: Networks) -> None:
     assert torch.equal(still.values, hard)
 
 
-def test_soften_is_a_gaussian() -> None:
+def test_softening_changes_no_label_and_knows_hard_masks() -> None:
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(0, 3, (6, 6)).repeat(9, 0).repeat(9, 1))
+    labels[:, 20] = 2  # thin: a blur alone would take it away
+    values = torch.nn.functional.one_hot(labels, 3).permute(2, 0, 1).float()
+    found = soften(values, 0.1)
+    assert torch.equal(found.argmax(0), labels)
+    assert torch.allclose(found.sum(0), torch.ones(54, 54), atol=1e-5)
+    assert float(found.amax(0).min()) < 0.6, "outlines are uncertain"
+    void = torch.full_like(values[:, :5], 1 / 3)
+    assert is_hard(values)
+    assert is_hard(torch.cat([0.98 * values + 0.02 / 3, void], 1)), "void says nothing against it"
+    assert not is_hard(found)
+
+
+def test_the_blur_is_a_gaussian() -> None:
     values = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))[0]
     values = values / values.sum(0)
-    found = soften(values, 0.04)
+    found = blur(values, 0.04)
     for row, one in zip(values.numpy(), found.numpy(), strict=True):
         expected = ndimage.gaussian_filter(row.astype(np.float64), 0.04 * 128, mode="nearest", radius=round(3 * 0.04 * 128))
         assert np.abs(one - expected).max() < 1e-5

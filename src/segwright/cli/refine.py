@@ -11,6 +11,8 @@ from typing import Any
 from segwright.cli.options import EPILOG, add_networks
 from segwright.errors import InputError
 
+CRFS = ("deeplab", "clip-es", "cutler", "freeseg-diff")  # keys of segwright.refine.PRESETS, which needs torch
+
 
 def add(commands: Any) -> None:
     command = commands.add_parser("refine", help="make coarse masks sharper, whatever made them", epilog=EPILOG)
@@ -25,6 +27,7 @@ def add(commands: Any) -> None:
     add_mask_words(command)
     add_networks(command)
     command.add_argument("--with", dest="refiners", default="g4seg,crf", metavar="R,R", help="in this order (default: g4seg,crf)")
+    command.add_argument("--crf", choices=CRFS, default="cutler", help="constants of crf (default: cutler, best on hard masks)")
     add_g4seg(command)
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
     command.set_defaults(run=_refine)
@@ -67,11 +70,12 @@ def mask_words(options: argparse.Namespace) -> dict[int, str] | None:
 
 def g4seg_settings(options: argparse.Namespace) -> Any:
     """G4SegSettings with what was given."""
-    from segwright.refine import G4SegSettings, InversionSettings
+    from segwright.refine import InversionSettings
+    from segwright.refinement import RefinementSettings
 
     names = ("timestep", "beta", "passes", "seed")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
-    settings = replace(G4SegSettings(), **given)
+    settings = replace(RefinementSettings().g4seg, **given)
     return replace(settings, inversion=InversionSettings()) if getattr(options, "null_text", False) else settings
 
 
@@ -90,7 +94,7 @@ def _refine(options: argparse.Namespace) -> int:
     from segwright.refinement import RefinementSettings, refine_masks
     from segwright.weights import load
 
-    settings = RefinementSettings(options.refiners, g4seg=g4seg_settings(options))
+    settings = RefinementSettings(options.refiners, crf=options.crf, g4seg=g4seg_settings(options))
     networks = load(options.preset, options.device, options.dtype)
     count = len(find_photos(options.photo))
     outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings, controlnet(options))

@@ -19,7 +19,6 @@ from segwright.metrics import confusion, miou
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import Shipped
 from segwright.refine import G4SegSettings, g4seg
-from segwright.refine.soft import is_hard, soften
 from segwright.types import Scores
 from segwright.weights import Networks
 
@@ -100,21 +99,12 @@ def change(before: Matrices, after: Matrices, resamples: int = RESAMPLES, seed: 
 
 
 def gains(coarse: Coarse, scenes: Shipped, orders: Sequence[str] = ORDERS) -> dict[str, Change]:
-    """The change by each order of refiners, and of G4Seg with CRF beside CRF alone.
-
-    Where a method's masks are hard, G4Seg softens them first; "softened alone" is what that does by itself, and "g4seg beyond
-    softening" what remains for G4Seg.
-    """
+    """The change by each order of refiners, and of G4Seg with CRF beside CRF alone."""
     before = matrices(scenes, coarse.scores)
     found = {o: matrices(scenes, _refined(coarse, scenes, o)) for o in orders}
     changes = {order: change(before, after) for order, after in found.items()}
     if "crf" in found and "g4seg,crf" in found:
         changes["g4seg,crf beside crf"] = change(found["crf"], found["g4seg,crf"])
-    width = _settings(coarse).soften
-    if width and any(is_hard(s.values) for s in coarse.scores):
-        soft = matrices(scenes, [replace(s, values=soften(s.values, width)) for s in coarse.scores])
-        changes["softened alone"] = change(before, soft)
-        changes["g4seg beyond softening"] = change(soft, found["g4seg"])
     return changes
 
 

@@ -29,9 +29,9 @@ class G4SegSettings:
         clip_side: pixels of the pictures that CLIP sees; None: so many that it has ``grid`` cells itself. Other features are
             interpolated to the grid (not in the paper).
         reach: how far a match may lie, as a share of the square's side. Ours; None: anywhere, as Eq. 8 has it.
-        soften: for hard masks (scores 0 or 1 throughout), which the filter else leaves as they are: they are first blurred with
-            this share of the picture's sides as standard deviation. 0: a hard mask comes back as it went in. Only whoever
-            knows that a mask is coarse should set it (not in the paper, whose masks are soft).
+        soften: for hard masks (every pixel sure of its label), which the filter else leaves as they are: their outlines are first
+            blurred with this share of the picture's sides as standard deviation; no label changes by that. 0: a hard mask comes
+            back as it went in. Only whoever knows that a mask is coarse should set it (not in the paper, whose masks are soft).
         correspondence: False mixes with the U-Net's own cross-attention to the class's name, min-max scaled, in place
             of the matched scores: our reading of Table III's row with injection alone.
         prompt: "A photo of {}" (Sec. II-C1).

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.files.masks import read_label_map
-from segwright.refine.soft import soften
 from segwright.types import Scores
 from segwright.words.vocabulary import check_words
 
 SUFFIXES = (".png", ".npy", ".safetensors")  # of masks, the first that is there
 VOID = 255  # Pascal VOC's "no label"
-TRUST = 0.9  # pydensecrf.utils.unary_from_labels is used with this or less in FreeSeg-Diff's published code
-WIDTH = 0.03  # of the picture's sides; from a sweep, see docs/methods/g4seg.md
+TRUST = 0.99  # with CutLER's CRF, the best of 0.7, 0.9 and 0.99 on coarsened real masks (docs/methods/g4seg.md)
 LARGEST = 65535
 
 
@@ -42,25 +40,23 @@ def parse_words_map(text: str) -> dict[int, str]:
     return found
 
 
-def read_coarse(
-    path: Path, size: tuple[int, int], words: Mapping[int, str] | None = None, trust: float = TRUST, width: float = WIDTH
-) -> Scores:
+def read_coarse(path: Path, size: tuple[int, int], words: Mapping[int, str] | None = None, trust: float = TRUST) -> Scores:
     """The coarse mask in a file, for a photo of ``size`` = (H, W); its indices are the labels of the scores.
 
     Args:
         path: a label map (palette or grey PNG, or .npy with (H, W) integers), or scores for each class (.npy or
             .safetensors, (C, H, W) floats, first axis the class, 0 = background; other sizes are interpolated).
         words: index -> word; None calls them "index 1", "index 2" ...
-        trust, width: of label maps, see ``hard_scores``.
+        trust: of label maps, see ``hard_scores``.
 
     Raises:
         InputError: no such file, no mask, a label map of another size, or an index without a word.
     """
     if path.suffix.lower() not in (".npy", ".safetensors"):
-        return hard_scores(_of_size(read_label_map(path), size, path), words, trust, width, str(path))
+        return hard_scores(_of_size(read_label_map(path), size, path), words, trust, str(path))
     array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_safetensors(path)
     if array.ndim == 2 and np.issubdtype(array.dtype, np.integer):
-        return hard_scores(_of_size(array.astype(np.int64), size, path), words, trust, width, str(path))
+        return hard_scores(_of_size(array.astype(np.int64), size, path), words, trust, str(path))
     return soft_scores(array, size, words, str(path))
 
 
@@ -68,18 +64,13 @@ def hard_scores(
     labels: NDArray[np.int64],
     words: Mapping[int, str] | None = None,
     trust: float = TRUST,
-    width: float = WIDTH,
     name: str = "the mask",
 ) -> Scores:
-    """A label map as probabilities: certain inside, uncertain at the outlines, and nowhere more certain than ``trust``.
-
-    A hard mask says nothing about how sure it is, but its errors lie at its outlines. So each class's mask is averaged over a
-    Gaussian (``refine.soft.soften``), and then a share of 1 - ``trust`` is spread evenly over the classes of the photo.
+    """A label map as probabilities: ``trust`` for a pixel's label, the rest spread evenly over all classes of the photo.
 
     Args:
         labels: (H, W), 0 = background; 255 is void (every class alike) unless ``words`` has it.
-        trust: 0.5 .. 1.
-        width: standard deviation of the Gaussian, as a share of the picture's sides.
+        trust: 0.75 .. 1.
 
     Raises:
         InputError: a negative index, or one without a word.
@@ -89,7 +80,7 @@ def hard_scores(
     void = labels == VOID if not words or VOID not in words else np.zeros_like(labels, bool)
     present = sorted({0, *(int(v) for v in np.unique(labels[~void]))})
     masks = torch.from_numpy(np.stack([np.where(void, 1 / len(present), labels == v) for v in present])).float()
-    values = trust * soften(masks, width) + (1 - trust) / len(present)
+    values = trust * masks + (1 - trust) / len(present)
     return Scores(_vocabulary(present, words, name), tuple(present), values / values.sum(0))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,31 +18,35 @@ from segwright.files.record import plain, versions
 from segwright.images import find_photos, read
 from segwright.methods.refining import Refiner, parse_refiners, refine
 from segwright.models.controlnet import ControlNet
-from segwright.refine import NEED_NETWORKS, G4SegSettings, g4seg
-from segwright.refinement.coarse import TRUST, WIDTH, find_mask, read_coarse
+from segwright.refine import NEED_NETWORKS, PRESETS, G4SegSettings, crf, g4seg
+from segwright.refinement.coarse import TRUST, find_mask, read_coarse
 from segwright.types import Segmentation
 from segwright.weights import Networks, load
 
 RUN_FILE = "segwright-refine.json"
+HARD = G4SegSettings(soften=0.03)  # of the sides: a mask 16 times too coarse is about that unsure of its outlines
 
 
 @dataclass(frozen=True)
 class RefinementSettings:
     """Attributes:
     refiners: in order, joined by commas: g4seg, crf, pamr.
-    trust, width: how label maps become probabilities (``refinement.coarse.hard_scores``).
-    g4seg: settings of that refiner.
+    trust: how sure label maps are of their pixels (``refinement.coarse.hard_scores``).
+    crf: its constants, of ``segwright.refine.PRESETS``; hard masks need others than soft scores (docs/methods/g4seg.md).
+    g4seg: settings of that refiner; hard masks are softened at their outlines, else it would leave them alone.
     """
 
     refiners: str = "g4seg,crf"
     trust: float = TRUST
-    width: float = WIDTH
-    g4seg: G4SegSettings = field(default_factory=G4SegSettings)
+    crf: str = "cutler"
+    g4seg: G4SegSettings = HARD
 
     def __post_init__(self) -> None:
         parse_refiners(self.refiners)
-        if not 0.5 <= self.trust <= 1 or not 0 <= self.width < 1:
-            raise InputError(f"trust must lie in 0.5..1 and width in 0..1, got {self.trust} and {self.width}")
+        if not 0.75 <= self.trust <= 1:
+            raise InputError(f"trust must lie in 0.75..1, got {self.trust}")
+        if self.crf not in PRESETS:
+            raise InputError(f"crf must be one of {', '.join(PRESETS)}, got {self.crf!r}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,11 @@ def refine_masks(
     if masks.is_dir() and out.resolve() == masks.resolve():
         raise InputError(f"the results would replace the masks in {str(masks)!r}; choose another folder for them")
     nets = networks or load()
-    job = _Job(chosen, table, nets, {"g4seg": partial(g4seg, model=nets, settings=chosen.g4seg, controlnet=controlnet)})
+    own = {
+        "crf": partial(crf, settings=chosen.crf),
+        "g4seg": partial(g4seg, model=nets, settings=chosen.g4seg, controlnet=controlnet),
+    }
+    job = _Job(chosen, table, nets, own)
     root = Path(photos) if isinstance(photos, str | os.PathLike) and Path(photos).is_dir() else None
     return _each(found, masks, root, plan_names(found, out), _Log(out / RUN_FILE), job)
 
@@ -116,7 +124,7 @@ class _Job:
 
     def run(self, photo: Path, mask: Path) -> Segmentation:
         image = read(photo)
-        coarse = read_coarse(mask, (image.shape[0], image.shape[1]), self.words, self.settings.trust, self.settings.width)
+        coarse = read_coarse(mask, (image.shape[0], image.shape[1]), self.words, self.settings.trust)
         scores = refine(image, coarse, self.settings.refiners, self.networks, self.refiners)
         notes = {"mask": str(mask), "settings": asdict(self.settings)}
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
