@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from segwright.weights import Networks, Preset
+from segwright.presets import Preset
+from segwright.weights import Networks
 
 SEED = 0
 VAE: dict[str, Any] = {

@@ -1,5 +1,4 @@
 import json
-import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from segwright import weights
+from segwright import presets, weights
 from segwright.errors import InputError, WeightsError
 from segwright.models import hub
 
@@ -37,20 +36,9 @@ def refused(folder: Path, network: str, names: str = "") -> str:
     return text
 
 
-def test_the_table_of_presets() -> None:
-    assert list(weights.PRESETS) == ["sd14", "sd15", "sd21", "sdxl", "mini"]
-    for preset in (p for p in weights.PRESETS.values() if p.name != "mini"):
-        assert set(preset.parts) == set(weights.NETWORKS)
-        assert preset.size > 5e9
-    for part in [*weights.DIFFUSION.values(), *weights.CLIPS.values(), *weights.CAPTIONERS.values(), *weights.VITS.values()]:
-        assert re.fullmatch("[0-9a-f]{40}", part.revision)
-        assert part.licence
-        assert not any(f.endswith((".bin", ".ckpt", ".pt")) or "fp16" in f for f in part.files)
-
-
 def test_the_default_preset(monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
     monkeypatch.delenv("SEGWRIGHT_PRESET", raising=False)
-    assert weights.default_preset() == "sd15"
+    assert presets.default_preset() == "sd15"
     monkeypatch.setenv("SEGWRIGHT_PRESET", str(whole))
     assert weights.load(device="cpu").preset.name == str(whole)
 
@@ -82,7 +70,7 @@ def test_loading_is_quiet_and_leaves_settings_alone(whole: Path, capfd: pytest.C
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     networks = weights.load(whole, "cpu")
-    for name in weights.NETWORKS:
+    for name in presets.NETWORKS:
         getattr(networks, name)
     assert capfd.readouterr() == ("", "")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (level, bars)
@@ -212,7 +200,7 @@ def offline(*_: Any, **__: Any) -> Any:
 def test_without_network_the_ways_out_are_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("model_info", "snapshot_download", "get_repo_discussions"):
         monkeypatch.setattr(huggingface_hub, name, offline)
-    for network in weights.NETWORKS:
+    for network in presets.NETWORKS:
         for local_only in (True, False):
             with pytest.raises(WeightsError) as caught:
                 getattr(weights.load("sd15", "cpu", local_only=local_only), network)
@@ -220,7 +208,7 @@ def test_without_network_the_ways_out_are_named(cache: Path, monkeypatch: pytest
             assert "FOLDER" in str(caught.value)
             assert "\n" not in str(caught.value)
     with pytest.raises(WeightsError, match="not been fetched"):
-        weights.preset_folder(weights.PRESETS["sd15"])
+        presets.preset_folder(presets.PRESETS["sd15"])
 
 
 def pretend_hub(monkeypatch: pytest.MonkeyPatch, source: Path, cache: Path, missing: str = "") -> list[dict[str, Any]]:
@@ -249,7 +237,7 @@ def test_the_first_use_says_what_is_fetched_and_the_second_fetches_nothing(
     calls = pretend_hub(monkeypatch, whole / "clip", cache)
     said: list[str] = []
     assert weights.load("sd15", "cpu", say=said.append).clip
-    part = weights.CLIPS["clip-b32"]
+    part = presets.CLIPS["clip-b32"]
     assert len(said) == 1
     assert part.repo in said[0]
     assert "MB" in said[0]
@@ -289,9 +277,3 @@ def test_a_repository_without_the_file_is_refused_before_anything_is_fetched(
 
 def test_sizes_for_people() -> None:
     assert [hub.human(n) for n in (4_267_000_000, 991_000_000, 10)] == ["4.3 GB", "991 MB", "1 MB"]
-
-
-def test_the_description_names_every_preset_and_licence(cache: Path) -> None:
-    text = weights.describe()
-    for word in (*weights.PRESETS, "MIT", "BSD-3-Clause", "4.3 GB", "not fetched yet", "folder"):
-        assert word in text

@@ -31,7 +31,7 @@ from segwright.files.disk import write_together
 from segwright.files.record import encode_record
 from segwright.methods import METHODS
 from segwright.models.hub import cached
-from segwright.weights import default_preset, find_preset
+from segwright.presets import default_preset, find_preset
 
 FILES = ("freeseg-diff", "ovdiff", "g4seg")
 FETCHED = ("diffusion", "clip", "captioner")  # parts of a preset that must be on this machine before a row is run

@@ -13,7 +13,7 @@ def add(commands: Any) -> None:
 
 
 def _presets(options: argparse.Namespace) -> int:
-    from segwright.weights import describe, find_preset, preset_folder
+    from segwright.presets import describe, find_preset, preset_folder
 
     if options.path is not None:
         print(preset_folder(find_preset(options.path)))

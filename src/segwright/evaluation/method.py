@@ -10,9 +10,10 @@ from segwright.errors import InputError
 from segwright.files.record import plain
 from segwright.methods import METHODS, find_method
 from segwright.methods.refining import parse_refiners, refiners
+from segwright.presets import default_preset, find_preset
 from segwright.refine import CRFSettings, G4SegSettings
 from segwright.types import Image, Segmentation
-from segwright.weights import default_preset, find_preset, pick_device
+from segwright.weights import pick_device
 
 PLACES = ("bank", "progress")  # extras on which no result depends
 SETTINGS: dict[str, Callable[..., Any]] = {"g4seg": G4SegSettings, "crf": CRFSettings}  # refiners that take one dataclass

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from segwright.methods.support import SupportSettings
-from segwright.weights import Networks, default_preset, find_preset, load
+from segwright.presets import default_preset, find_preset
+from segwright.weights import Networks, load
 
 
 def ovdiff_networks(preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32") -> Networks:

@@ -9,21 +9,18 @@ that only look like them; the background's score is what the strongest word leav
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from scipy import ndimage
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.methods.dense import backdrop, check_settings, check_sizes, prompts, resized, segment, to_scores
+from segwright.methods.dense import Segmenter, backdrop, check_settings, check_sizes, prompts, resized, to_scores
 from segwright.methods.open_words import Chosen
 from segwright.models.clip_dense import grad_cam, min_max, patch, pixels, scaled
-from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, load
+from segwright.types import Image, Scores
 
 # The published code's list for VOC.
 BACKGROUND_25 = (
@@ -77,39 +74,18 @@ class CLIPESSettings:
 
 
 @dataclass(frozen=True)
-class CLIPES:
+class CLIPES(Segmenter):
     """The method with its networks.
+
+    The paper's CLIP is ViT-B/16: ``CLIPES(segwright.weights.load("sd15", clip="clip-b16"))``.
 
     >>> method = CLIPES.load("mini")
     >>> segmentation = method(image, words=["dog", "sofa"])
     """
 
-    networks: Networks
     settings: CLIPESSettings = field(default_factory=CLIPESSettings)
+    name: ClassVar = "clip-es"
     Settings: ClassVar = CLIPESSettings
-
-    @classmethod
-    def load(
-        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
-    ) -> CLIPES:
-        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as CLIPESSettings.
-
-        The paper's CLIP is ViT-B/16: ``CLIPES(segwright.weights.load("sd15", clip="clip-b16"))``.
-        """
-        return cls(load(preset, device, dtype), CLIPESSettings(**settings))
-
-    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
-
-        Raises:
-            InputError: not a photo, or unusable words.
-            WeightsError: networks that cannot be loaded.
-        """
-        return self.many([image], words)[0]
-
-    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """Several photos, each as if alone."""
-        return segment("clip-es", self.networks, self.settings, images, words, self.scores)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: Grad-CAM, affinity, background from what is left."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from segwright.methods.open_words import Chosen, check_rule, choose
 from segwright.methods.refining import parse_refiners, refine
 from segwright.models.clip_dense import Eyes, patch, pixels, scaled
 from segwright.types import Image, Scores, Segmentation, check_image
-from segwright.weights import Networks
+from segwright.weights import Networks, load
 from segwright.words.vocabulary import check_words
 
 LONGEST = 2048  # of a photo's long side, for networks of 224 pixels (mmsegmentation's resizing, which the published codes use)
@@ -67,44 +69,77 @@ def prompts(given: tuple[str, ...] | None, networks: Networks, published: tuple[
     return (networks.preset.habits.templates or published) if given is None else given
 
 
-def segment(
-    name: str,
-    networks: Networks,
-    settings: Any,
-    images: Sequence[Image],
-    words: Sequence[str] | None,
-    score: Callable[[Image, Chosen], Scores],
-    captions: bool = False,
-) -> list[Segmentation]:
-    """Every photo by itself: its words, its coarse scores by ``score``, refinement.
+@dataclass(frozen=True)
+class Segmenter(ABC):
+    """Networks and settings that make the coarse scores of one photo after the other.
 
-    A photo in which no word is believed to be is background everywhere; ``score`` does not see it.
-
-    Raises:
-        InputError: not photos, or unusable words.
+    Attributes:
+        name: the key of ``METHODS``.
+        Settings: the class of ``settings``.
+        kinds: networks that not every folder has, and that ``load`` asks for.
     """
-    photos = [check_image(image) for image in images]
-    vocabulary = None if words is None else check_words(words)
-    results = []
-    for photo, chosen in zip(photos, choose(networks, photos, vocabulary, settings.candidates, captions=captions), strict=True):
-        coarse = score(photo, chosen) if chosen.candidates else nothing(chosen.words, (photo.shape[0], photo.shape[1]))
-        scores = refine(photo, coarse, settings.refine, networks)
-        notes = _notes(name, networks, settings, chosen)
-        results.append(Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes))
-    return results
 
+    networks: Networks
+    settings: Any
+    name: ClassVar[str]
+    Settings: ClassVar[type]
+    kinds: ClassVar[tuple[str, ...]] = ()
 
-def _notes(name: str, networks: Networks, settings: Any, chosen: Chosen) -> dict[str, Any]:
-    return {
-        "method": name,
-        "caption": chosen.caption,
-        "keywords": [asdict(k) for k in chosen.keywords],
-        "candidates": list(chosen.present),
-        "dropped": [m.reason for m in chosen.filter.matches if not m.kept] if chosen.filter else [],
-        "preset": networks.preset.name,
-        "settings": asdict(settings),
-        "seed": settings.seed,
-    }
+    @classmethod
+    def load(
+        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
+    ) -> Self:
+        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as ``cls.Settings``.
+
+        Raises:
+            InputError: unknown device, dtype or values of settings.
+            WeightsError: no such preset, or a folder without one of ``kinds``.
+        """
+        networks = load(preset, device, dtype)
+        for kind in cls.kinds:
+            networks.require(kind)
+        return cls(networks, cls.Settings(**settings))
+
+    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
+        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
+
+        Raises:
+            InputError: not a photo, or unusable words.
+            WeightsError: networks that cannot be loaded.
+        """
+        return self.many([image], words)[0]
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """Several photos, each by itself: its words, its coarse scores, refinement.
+
+        A photo in which no word is believed to be is background everywhere; ``scores`` does not see it.
+
+        Raises:
+            InputError: not photos, or unusable words.
+            WeightsError: networks that cannot be loaded.
+        """
+        photos, vocabulary = [check_image(image) for image in images], None if words is None else check_words(words)
+        chosen = choose(self.networks, photos, vocabulary, self.settings.candidates)
+        return [self._segmented(photo, its) for photo, its in zip(photos, chosen, strict=True)]
+
+    @abstractmethod
+    def scores(self, image: Image, chosen: Chosen) -> Scores:
+        """Coarse scores of one photo, for the words chosen."""
+
+    def _segmented(self, photo: Image, chosen: Chosen) -> Segmentation:
+        coarse = self.scores(photo, chosen) if chosen.candidates else nothing(chosen.words, (photo.shape[0], photo.shape[1]))
+        scores = refine(photo, coarse, self.settings.refine, self.networks)
+        notes = {
+            "method": self.name,
+            "caption": chosen.caption,
+            "keywords": [asdict(k) for k in chosen.keywords],
+            "candidates": list(chosen.present),
+            "dropped": [m.reason for m in chosen.filter.matches if not m.kept] if chosen.filter else [],
+            "preset": self.networks.preset.name,
+            "settings": asdict(self.settings),
+            "seed": self.settings.seed,
+        }
+        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
 
 
 def nothing(words: tuple[str, ...], size: tuple[int, int]) -> Scores:

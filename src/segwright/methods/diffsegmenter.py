@@ -7,24 +7,22 @@ background. The published code takes the threshold that is best on each benchmar
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from segwright.errors import InputError
-from segwright.methods.dense import check_settings, resized, segment, to_scores
+from segwright.methods.dense import Segmenter, check_settings, resized, to_scores
 from segwright.methods.open_words import Chosen
 from segwright.models.attention import Recorder, attached
 from segwright.models.clip_dense import min_max
 from segwright.models.diffusion import BATCH, Embedding
 from segwright.models.sites import RESOLUTIONS, find_sites
 from segwright.models.tokens import word_places
-from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, load
+from segwright.types import Image, Scores
 
 OPENING = "a photograph of {}"
 WEIGHTS = ((8, 0.3), (16, 0.5), (32, 0.1), (64, 0.1))
@@ -74,39 +72,18 @@ class DiffSegmenterSettings:
 
 
 @dataclass(frozen=True)
-class DiffSegmenter:
+class DiffSegmenter(Segmenter):
     """The method with its networks.
+
+    The paper's captioner is BLIP large: ``DiffSegmenter(segwright.weights.load("sd15", captioner="blip-large"))``.
 
     >>> method = DiffSegmenter.load("mini")
     >>> segmentation = method(image, words=["dog", "sofa"])
     """
 
-    networks: Networks
     settings: DiffSegmenterSettings = field(default_factory=DiffSegmenterSettings)
+    name: ClassVar = "diffsegmenter"
     Settings: ClassVar = DiffSegmenterSettings
-
-    @classmethod
-    def load(
-        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
-    ) -> DiffSegmenter:
-        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as DiffSegmenterSettings.
-
-        The paper's captioner is BLIP large: ``DiffSegmenter(segwright.weights.load("sd15", captioner="blip-large"))``.
-        """
-        return cls(load(preset, device, dtype), DiffSegmenterSettings(**settings))
-
-    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
-
-        Raises:
-            InputError: not a photo, or unusable words.
-            WeightsError: networks that cannot be loaded.
-        """
-        return self.many([image], words)[0]
-
-    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """Several photos, each as if alone."""
-        return segment("diffsegmenter", self.networks, self.settings, images, words, self.scores)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: each word's map at the model's size, and the threshold as the background's score."""

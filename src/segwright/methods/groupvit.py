@@ -6,21 +6,18 @@ Background as published: what no word is sure of is background. A pixel whose gr
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.methods.dense import check_settings, check_sizes, segment, sliding, to_scores
+from segwright.methods.dense import Segmenter, check_settings, check_sizes, sliding, to_scores
 from segwright.methods.open_words import Chosen
 from segwright.models.groupvit import Groups
-from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, load
+from segwright.types import Image, Scores
 from segwright.words.templates import GROUPVIT_7
 
 
@@ -58,42 +55,17 @@ class GroupViTSettings:
 
 
 @dataclass(frozen=True)
-class GroupViT:
+class GroupViT(Segmenter):
     """The method with its networks. Preset ``mini`` has none of this kind.
 
     >>> method = GroupViT.load("sd15")
     >>> segmentation = method(image, words=["dog", "sofa"])
     """
 
-    networks: Networks
     settings: GroupViTSettings = field(default_factory=GroupViTSettings)
+    name: ClassVar = "groupvit"
     Settings: ClassVar = GroupViTSettings
-
-    @classmethod
-    def load(
-        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
-    ) -> GroupViT:
-        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as GroupViTSettings.
-
-        Raises:
-            WeightsError: the preset is a folder without a GroupViT.
-        """
-        networks = load(preset, device, dtype)
-        networks.require("groupvit")
-        return cls(networks, GroupViTSettings(**settings))
-
-    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
-
-        Raises:
-            InputError: not a photo, or unusable words.
-            WeightsError: networks that cannot be loaded.
-        """
-        return self.many([image], words)[0]
-
-    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """Several photos, each as if alone."""
-        return segment("groupvit", self.networks, self.settings, images, words, self.scores)
+    kinds: ClassVar = ("groupvit",)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: the mean of its windows' shares."""

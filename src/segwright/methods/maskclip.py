@@ -7,10 +7,8 @@ pixels out (VOC 20). Here, where a photo may hold what no word names, SCLIP's ba
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,19 +17,18 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.methods.dense import (
     BACKGROUND_26,
+    Segmenter,
     backdrop,
     check_settings,
     check_sizes,
     fitted,
     prompts,
-    segment,
     strongest,
     to_scores,
 )
 from segwright.methods.open_words import Chosen
 from segwright.models.clip_dense import dense_features, pixels
-from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, load
+from segwright.types import Image, Scores
 from segwright.words.templates import IMAGENET_80
 
 
@@ -74,39 +71,18 @@ class MaskCLIPSettings:
 
 
 @dataclass(frozen=True)
-class MaskCLIP:
+class MaskCLIP(Segmenter):
     """The method with its networks.
+
+    The paper's CLIP is ViT-B/16: ``MaskCLIP(segwright.weights.load("sd15", clip="clip-b16"))``.
 
     >>> method = MaskCLIP.load("mini")
     >>> segmentation = method(image, words=["dog", "sofa"])
     """
 
-    networks: Networks
     settings: MaskCLIPSettings = field(default_factory=MaskCLIPSettings)
+    name: ClassVar = "maskclip"
     Settings: ClassVar = MaskCLIPSettings
-
-    @classmethod
-    def load(
-        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
-    ) -> MaskCLIP:
-        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as MaskCLIPSettings.
-
-        The paper's CLIP is ViT-B/16: ``MaskCLIP(segwright.weights.load("sd15", clip="clip-b16"))``.
-        """
-        return cls(load(preset, device, dtype), MaskCLIPSettings(**settings))
-
-    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
-
-        Raises:
-            InputError: not a photo, or unusable words.
-            WeightsError: networks that cannot be loaded.
-        """
-        return self.many([image], words)[0]
-
-    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """Several photos, each as if alone."""
-        return segment("maskclip", self.networks, self.settings, images, words, self.scores)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: cosines of every cell, the two optional refinements, softmax."""

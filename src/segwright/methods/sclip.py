@@ -7,10 +7,8 @@ little of the foreground. Every word of the vocabulary competes, as published; `
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,19 +16,18 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.methods.dense import (
     BACKGROUND_26,
+    Segmenter,
     backdrop,
     check_settings,
     check_sizes,
     prompts,
-    segment,
     sliding,
     strongest,
     to_scores,
 )
 from segwright.methods.open_words import Chosen
 from segwright.models.clip_dense import dense_features
-from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, load
+from segwright.types import Image, Scores
 from segwright.words.templates import IMAGENET_80
 
 
@@ -78,39 +75,18 @@ class SCLIPSettings:
 
 
 @dataclass(frozen=True)
-class SCLIP:
+class SCLIP(Segmenter):
     """The method with its networks.
+
+    The paper's CLIP is ViT-B/16: ``SCLIP(segwright.weights.load("sd15", clip="clip-b16"))``.
 
     >>> method = SCLIP.load("mini")
     >>> segmentation = method(image, words=["dog", "sofa"])
     """
 
-    networks: Networks
     settings: SCLIPSettings = field(default_factory=SCLIPSettings)
+    name: ClassVar = "sclip"
     Settings: ClassVar = SCLIPSettings
-
-    @classmethod
-    def load(
-        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
-    ) -> SCLIP:
-        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as SCLIPSettings.
-
-        The paper's CLIP is ViT-B/16: ``SCLIP(segwright.weights.load("sd15", clip="clip-b16"))``.
-        """
-        return cls(load(preset, device, dtype), SCLIPSettings(**settings))
-
-    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
-
-        Raises:
-            InputError: not a photo, or unusable words.
-            WeightsError: networks that cannot be loaded.
-        """
-        return self.many([image], words)[0]
-
-    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """Several photos, each as if alone."""
-        return segment("sclip", self.networks, self.settings, images, words, self.scores)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: windows, softmax over words and background words, the two thresholds."""

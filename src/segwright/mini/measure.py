@@ -21,9 +21,10 @@ from segwright.mini.train.tokens import NOTHING
 from segwright.mini.voc import Shipped, read_scenes
 from segwright.models.diffusion import FeatureSettings
 from segwright.models.tokens import word_places
+from segwright.presets import preset_folder
 from segwright.regions.kmeans import kmeans
 from segwright.types import Image
-from segwright.weights import Networks, load, preset_folder
+from segwright.weights import Networks, load
 from segwright.words.nouns import keywords
 
 POINTING_TIMESTEP = 100  # best of 100 .. 500 on training scenes

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from segwright.models.controlnet import ControlNet
 from segwright.models.pixels import as_tensor, resize
+from segwright.presets import default_preset
 from segwright.refine.checks import check_pair, check_pairs
 from segwright.refine.correspondence import difference, nearest, to_grid
 from segwright.refine.g4seg_settings import SIDE, G4SegSettings
 from segwright.refine.reconstruction import Reconstructor
 from segwright.refine.soft import is_hard, soften
 from segwright.types import Image, Scores
-from segwright.weights import Networks, default_preset, load
+from segwright.weights import Networks, load
 
 DEFAULT = G4SegSettings()
 T = TypeVar("T")
