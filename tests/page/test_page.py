@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -26,6 +30,7 @@ from segwright.exports import export
 from segwright.files.colors import color
 from segwright.files.masks import write_label_map
 from segwright.methods.memory import Memory, each, size_of
+from segwright.methods.support import support_of
 from segwright.mini.voc import data_folder
 from segwright.page import reproduce
 from segwright.page.downloads import coco, cutouts, write_files
@@ -33,7 +38,7 @@ from segwright.page.figure import outline, regions_figure, swipe
 from segwright.page.studio import RefineRequest, Request, Studio
 from segwright.page.uploads import Limits, read_upload
 from segwright.page.why import diagnose, why
-from segwright.page.work import Job, Stopped, Update, follow
+from segwright.page.work import DOING, Job, Stopped, Update, follow
 from segwright.types import Segmentation
 
 PHOTO = data_folder() / "JPEGImages/val_00003.jpg"
@@ -86,6 +91,19 @@ def test_a_job_tells_what_it_does_and_ends_with_its_result() -> None:
         return 7
 
     assert list(follow(work)) == [Update("one"), Update("two", 0.5), 7]
+
+
+def test_networks_do_not_talk_over_a_share_that_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = torch.nn.Linear(2, 2)
+    monkeypatch.setitem(DOING, "Linear", "Multiplying")
+
+    def work(job: Job) -> None:
+        for share in (0.0, 0.5, 1.0):
+            job.say("Drawing", share)
+            layer(torch.zeros(1, 2))
+
+    drawn = [Update("Drawing", share) for share in (0.0, 0.5, 1.0)]
+    assert list(follow(work)) == [*drawn, Update("Multiplying"), None]
 
 
 def test_a_job_is_stopped_inside_a_network() -> None:
@@ -230,6 +248,42 @@ def test_refined_masks_are_made_again_too(studio: Studio, image: Any, tmp_path: 
     assert np.array_equal(label_map(tmp_path / "out/photo.png"), result.segmentation.labels)
     with pytest.raises(InputError, match="indices are called"):
         studio.refine(image, "photo.jpg", RefineRequest(tmp_path / "coarse.png", ""))
+
+
+def test_banks_are_made_again_too(studio: Studio, tmp_path: Path) -> None:
+    path = studio.bank_path(tiny_bank(studio))
+    settings = support_of(path)
+    assert settings is not None
+    given = (studio.loading, ("apple", "sofa"), ())
+    assert main(shlex.split(reproduce.bank_command(*given, str(tmp_path / "command"), settings))[1:]) == 0
+    exec(reproduce.bank_lines(*given, str(tmp_path / "lines"), settings), {})
+    pictures = sorted(p.relative_to(path) for p in path.rglob("*.png"))
+    assert pictures
+    for name in pictures:
+        wanted = (path / name).read_bytes()
+        assert [(tmp_path / made / name).read_bytes() for made in ("command", "lines")] == [wanted, wanted]
+
+
+def embedded(html: str) -> list[np.ndarray]:
+    """The pictures in a page."""
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    return [np.asarray(Pillow.open(io.BytesIO(base64.b64decode(text))).convert("RGB"), np.float64) for text in found]
+
+
+def test_diagnoses_are_made_again_too(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my photo.jpg").write_bytes(PHOTO.read_bytes())
+    html = diagnose(sw.read(PHOTO), "my photo.jpg", "apple", ["gradcam"], studio.networks)
+    given = (studio.loading, "my photo.jpg", ("apple",), ["gradcam"])
+    assert main(shlex.split(reproduce.diagnose_command(*given))[1:]) == 0
+    first = [p.read_text("utf8") for p in (tmp_path / "out").rglob("*.html")]
+    exec(reproduce.diagnose_lines(*given), {})
+    again = [p.read_text("utf8") for p in (tmp_path / "out").rglob("*.html")]
+    figures = embedded(html)
+    assert len(figures) > 2
+    for text in (first[0], again[0]):
+        for one, other in zip(figures, embedded(text), strict=True):
+            assert np.abs(one - other).mean() < 0.01, "gradients differ in their last bits when tensors lie elsewhere in memory"
 
 
 def test_banks_lie_in_the_pages_folder_only(studio: Studio) -> None:
@@ -377,13 +431,38 @@ def test_the_named_api_answers_with_the_masks_of_the_command_line(studio: Studio
             client.predict(photo=handle_file(str(tmp_path / "text.jpg")), words=WORDS, api_name="/segment")
         with pytest.raises(InputError, match="cannot be served"), serving(studio, port=int(url.rsplit(":")[-1].strip("/"))):
             pass
+        by_caption, _ = client.predict(photo=handle_file(str(PHOTO)), api_name="/segment")
+        chosen = {"refiner": "pamr", "candidates": "none", "clusters": 5, "seed": 3}
+        other, _ = client.predict(photo=handle_file(str(PHOTO)), words=WORDS, **chosen, api_name="/segment")
         named = list(client.view_api(return_format="dict")["named_endpoints"])
     run = ["segment", str(PHOTO), "--preset", "mini", "--words", WORDS, "--device", "cpu", "-o", str(tmp_path / "run")]
     assert main(run) == 0
     assert np.array_equal(label_map(Path(labels)), label_map(tmp_path / "run/val_00003.png"))
+    plain = ["segment", str(PHOTO), "--preset", "mini", "--device", "cpu"]
+    flags = [f"--{name.replace('refiner', 'refine')}={value}" for name, value in chosen.items()]
+    assert main([*plain, "-o", str(tmp_path / "caption")]) == 0
+    assert main([*plain, "--words", WORDS, *flags, "-o", str(tmp_path / "chosen")]) == 0
+    assert np.array_equal(label_map(Path(by_caption)), label_map(tmp_path / "caption/val_00003.png"))
+    assert np.array_equal(label_map(Path(other)), label_map(tmp_path / "chosen/val_00003.png"))
     theirs = json.loads((tmp_path / "run/val_00003.json").read_bytes())
     assert record["segments"] == theirs["segments"]
     assert named == ["/segment"]
+
+
+def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason="the page needs Gradio")
+    (tmp_path / "t").mkdir()
+    command = [sys.executable, "-m", "segwright.cli", "serve", "--preset", "mini", "--device", "cpu", "--banks", str(tmp_path)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path / "t")})
+    assert server.stdout is not None
+    try:
+        assert re.match(r"segwright: the page is at http://127.0.0.1:\d+/ \(preset mini\)", server.stdout.readline())
+        assert list((tmp_path / "t").glob("segwright-page-*"))
+    finally:
+        server.terminate()
+    assert server.wait(30) == 0
+    assert server.stdout.read() == "segwright: stopped\n"
+    assert not list((tmp_path / "t").glob("segwright-page-*"))
 
 
 def test_nothing_is_left_behind(studio: Studio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from segwright.errors import InputError
-from segwright.refine import NEED_NETWORKS, PRESETS, REFINERS, CRFSettings, crf, crf_batch, crf_binary
+from segwright.refine import NEED_NETWORKS, PRESETS, REFINERS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
 from segwright.types import Scores
 
 VOC = Path(__file__).parents[3] / "shared/testdata/VOCdevkit/VOC2012"
@@ -184,3 +184,16 @@ def test_refiners_are_callable_alike() -> None:
     image, scores = random_photo(6, 7, 2)
     for name in set(REFINERS) - set(NEED_NETWORKS):
         assert REFINERS[name](image, scores).values.shape == (2, 6, 7)
+
+
+def test_a_photos_filter_can_be_kept_and_gives_the_same_bits() -> None:
+    image, scores = random_photo(24, 30, 5)
+    kernel = crf_filter(image, scores.values.device)
+    _, others = random_photo(24, 30, 3, seed=1)
+    for item in (scores, others, scores):
+        assert torch.equal(crf_binary(image, item, kernel=kernel).values, crf_binary(image, item).values)
+    tables = [kernel.splat, *(table for blurs in kernel.blurs for table in blurs)]
+    held = [kernel.reads, kernel.shares, *(t for table in tables for t in (table.rows, table.weights, table.starts))]
+    assert kernel.nbytes == sum(t.numel() * t.element_size() for t in held)
+    with pytest.raises(InputError, match="one of 720 pixels for 744"):
+        crf_binary(random_photo(24, 31, 2)[0], random_photo(24, 31, 2)[1], kernel=kernel)

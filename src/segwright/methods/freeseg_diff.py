@@ -21,7 +21,7 @@ from segwright.methods.open_words import BACKGROUND, Chosen, choose
 from segwright.methods.refining import Refiner, parse_refiners, refine
 from segwright.methods.sharpen import sharpen
 from segwright.models.diffusion import FeatureSettings
-from segwright.refine import G4SegSettings, crf_binary, g4seg
+from segwright.refine import G4SegSettings, crf_binary, crf_filter, g4seg
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks, load
@@ -218,7 +218,11 @@ class FreeSegDiff:
     def refiners(self) -> dict[str, Refiner]:
         """Where regions are hard: one CRF a label (the published code), and G4Seg on softened outlines."""
         soft = partial(g4seg, model=self.networks, settings=G4SegSettings(soften=SOFT))
-        return {"crf": crf_binary, "g4seg": soft}
+        return {"crf": self._crf, "g4seg": soft}
+
+    def _crf(self, image: Image, scores: Scores) -> Scores:
+        kernels = each(self.memory, "crf", [image], lambda _: [crf_filter(image, scores.values.device)])
+        return crf_binary(image, scores, kernel=kernels[0])
 
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label (Sec. 3.1.3, Table 7)."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -25,7 +27,7 @@ from segwright.page.studio import Request, Studio
 FIRST_PORT, LAST_PORT = 7860, 7960
 OLDEST = 3600  # seconds that an upload is kept
 HARD = 5  # times the limit: what Gradio refuses before it is here; what is smaller gets our own sentence
-SESSIONS = 100  # kept at most; the oldest forget their results
+SESSIONS = 8  # whose results are kept, each up to a few hundred megabytes; the oldest forget theirs
 SYSTEM = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 
@@ -82,14 +84,16 @@ def serving(studio: Studio, host: str = "127.0.0.1", port: int | None = None) ->
 
 
 def run(studio: Studio, host: str, port: int | None) -> None:
-    """Serve until interrupted."""
+    """Serve until interrupted or told to end, and tidy up."""
     warm(studio)
-    with serving(studio, host, port) as url:
-        print(f"segwright: the page is at {url} (preset {studio.preset}); stop it with Ctrl+C", flush=True)
-        try:
-            _wait()
-        except KeyboardInterrupt:
-            print("segwright: stopped")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with serving(studio, host, port) as url:
+            print(f"segwright: the page is at {url} (preset {studio.preset}); stop it with Ctrl+C", flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        print("segwright: stopped")
 
 
 def warm(studio: Studio) -> None:
@@ -120,7 +124,5 @@ def _options(studio: Studio, host: str, port: int | None) -> dict[str, Any]:
     }
 
 
-def _wait() -> None:
-    import threading
-
-    threading.Event().wait()
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -28,16 +28,16 @@ def build(page: Page) -> None:
         with gr.Column(scale=2, min_width=300):
             status, told, report = gr.HTML(elem_classes="sw-block"), component(), component()
 
-    def look(path: str | None, named: str, wanted: list[str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def look(ticket: str, path: str | None, named: str, wanted: list[str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
         def work(job: Job) -> tuple[str, str]:
             began = time.perf_counter()
             html = diagnose(page.read(path), photo_name(str(path)), named, wanted, page.studio.networks, job)
             seconds = time.perf_counter() - began
-            preset, chosen = page.studio.preset, [p for p in PARTS if p in wanted]
-            given = (photo_name(str(path)), parse_words(named), preset, chosen)
-            said = facts({"Preset": preset, "Parts": ", ".join(chosen), "Seconds": f"{seconds:.2f}"})
+            chosen = [p for p in PARTS if p in wanted]
+            given = (page.studio.loading, photo_name(str(path)), parse_words(named), chosen)
+            said = facts({"Preset": page.studio.preset, "Parts": ", ".join(chosen), "Seconds": f"{seconds:.2f}"})
             return said + code(reproduce.diagnose_command(*given), reproduce.diagnose_lines(*given)), html
 
-        yield from page.run(request, work, lambda made: made, 2)
+        yield from page.run(request, ticket, work, lambda made: made, 2)
 
     wire(page, start.click, stop, status, look, [photo, words, parts], [status, told, report])

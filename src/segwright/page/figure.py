@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from html import escape
 
 import numpy as np
@@ -20,6 +21,7 @@ from segwright.types import Image, Segmentation
 LONGEST = 1200  # pixels of a shown photo's long side
 NAMED = 0.004  # a region's share of the photo from which on its word is written into it
 NOTHING = "unlabelled"
+MADE = itertools.count()  # tells the page's script a new picture from one whose switches were moved
 
 
 def regions_figure(image: Image, segmentation: Segmentation, name: str = "", picks: bool = False) -> str:
@@ -47,7 +49,7 @@ def regions_figure(image: Image, segmentation: Segmentation, name: str = "", pic
         f'<g class="sw-names" aria-hidden="true">{"".join(names)}</g></svg>'
     )
     return (
-        f'<div class="sw-figure{" sw-picks" if picks else ""}"><div class="sw-photo">{svg}'
+        f'<div class="sw-figure{" sw-picks" if picks else ""}" data-made="{next(MADE)}"><div class="sw-photo">{svg}'
         f'<p class="sw-readout" aria-live="polite">{"Choose a region." if picks else "Point at a region."}</p></div>'
         f'<div class="sw-side">{_legend(entries, rest / total, picks)}{_opacity()}</div></div>'
     )
@@ -57,7 +59,7 @@ def swipe(image: Image, before: Segmentation, after: Segmentation) -> str:
     """Two overlays on top of each other, and a slider between them."""
     first, second = (jpeg(shrunk(overlay(image, s, legend=False))) for s in (before, after))
     return (
-        '<div class="sw-swipe" style="--at:50%"><div class="sw-pair">'
+        f'<div class="sw-swipe" style="--at:50%" data-made="{next(MADE)}"><div class="sw-pair">'
         f'<img alt="before refinement" src="{first}"><img alt="after refinement" class="sw-after" src="{second}">'
         '<span class="sw-tag sw-left">before</span><span class="sw-tag sw-right">after</span><span class="sw-bar"></span></div>'
         '<input type="range" class="sw-swiper" min="0" max="100" value="50" '

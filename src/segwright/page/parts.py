@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -25,34 +26,47 @@ HERE = Path(__file__).parent / "assets"
 SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 CONVERTED = ".shown.png"  # behind the name of a photo that browsers cannot show
 SAMPLES = 8
+STOPPED = '<p class="sw-status" role="status">Stopped.</p>'
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": False}
 HEAVY: dict[str, Any] = {**PRIVATE, "concurrency_id": "networks", "concurrency_limit": 1}
 
 
 @dataclass
+class Turn:
+    """One press of a start button: its ticket, what stops it, and whether it has left the queue."""
+
+    ticket: str = field(default_factory=secrets.token_hex)
+    stop: threading.Event = field(default_factory=threading.Event)
+    started: bool = False
+
+
+@dataclass
 class Page:
-    """One running page: its studio, its temporary folder, and what each session may be stopped by."""
+    """One running page: its studio, its temporary folder, and the latest turn of each session."""
 
     studio: Studio
     folder: Path
-    stops: dict[str, threading.Event] = field(default_factory=dict)
+    turns: dict[str, Turn] = field(default_factory=dict)
 
-    def begin(self, request: gr.Request) -> str:
-        """A new run of a session; the earlier one is stopped."""
+    def begin(self, request: gr.Request) -> tuple[str, str]:
+        """A new run of a session; the earlier one is stopped, or never starts. Returns (status, ticket)."""
         self.halt(request)
-        self.stops[str(request.session_hash)] = threading.Event()
-        return waiting("Waiting for its turn")
+        turn = self.turns[str(request.session_hash)] = Turn()
+        return waiting("Waiting for its turn"), turn.ticket
 
-    def halt(self, request: gr.Request) -> None:
-        """Stop what the session runs, or what it waits for."""
-        if (stop := self.stops.get(str(request.session_hash))) is not None:
-            stop.set()
+    def halt(self, request: gr.Request) -> Any:
+        """Stop what the session runs, which then says so itself, or what it waits for."""
+        turn = self.turns.get(str(request.session_hash))
+        if turn is None or turn.stop.is_set():
+            return gr.skip()
+        turn.stop.set()
+        return gr.skip() if turn.started else STOPPED
 
     def leave(self, request: gr.Request) -> None:
         """A session ends: its run is stopped, its files are removed."""
         self.halt(request)
-        self.stops.pop(str(request.session_hash), None)
+        self.turns.pop(str(request.session_hash), None)
         shutil.rmtree(self.place(request), ignore_errors=True)
 
     def place(self, request: gr.Request) -> Path:
@@ -60,25 +74,30 @@ class Page:
         return self.folder / "sessions" / re.sub(r"\W", "_", str(request.session_hash))
 
     def run(
-        self, request: gr.Request, work: Callable[[Job], Any], show: Callable[[Any], tuple[Any, ...]], outputs: int
+        self, request: gr.Request, ticket: str, work: Callable[[Job], Any], show: Callable[[Any], tuple[Any, ...]], outputs: int
     ) -> Iterator[tuple[Any, ...]]:
         """Do a job; yields (status, *outputs): what it is at while it runs, and in the end what ``show`` makes of its result.
 
         Args:
+            ticket: of ``begin``; nothing is done where the session has begun another run since, or is gone.
             outputs: how many there are beside the status; they stay as they are unless the job succeeds. An Update's ``shown``
                 goes into the first of them.
         """
-        stop = self.stops.setdefault(str(request.session_hash), threading.Event())
         same = (gr.skip(),) * outputs
+        turn = self.turns.get(str(request.session_hash))
+        if turn is None or turn.ticket != ticket:
+            yield gr.skip(), *same
+            return
+        turn.started = True
         try:
-            for update in follow(work, stop):
+            for update in follow(work, turn.stop):
                 if isinstance(update, Update):
                     first = same[:1] if update.shown is None else (update.shown,)
                     yield waiting(update.text, update.share), *first, *same[1:]
                 else:
                     yield "", *show(update)
         except Stopped:
-            yield '<p class="sw-status" role="status">Stopped.</p>', *same
+            yield STOPPED, *same
         except SegwrightError as error:
             yield refusal(error), *same
 
@@ -136,10 +155,17 @@ def buttons(name: str) -> tuple[gr.Button, gr.Button]:
 
 
 def wire(page: Page, start: Any, stop: Any, status: Any, work: Any, inputs: Any, outputs: Any) -> Any:
-    """Start: take a new stop, then wait for the one queue; stop: at once. Returns the event that ends the run."""
-    begun = start(page.begin, None, status, **LIGHT)
-    stop.click(page.halt, None, None, **LIGHT)
-    return begun.then(work, inputs, outputs, **HEAVY)
+    """Start: take a ticket, then wait for the one queue; stop: at once. ``work`` gets the ticket before its inputs.
+
+    The ticket travels by the browser, so that a run is told from a later one that overtook it while it waited.
+
+    Returns:
+        The event that ends the run.
+    """
+    ticket = gr.Textbox(visible="hidden", show_label=False)
+    begun = start(page.begin, None, [status, ticket], **LIGHT)
+    stop.click(page.halt, None, status, **LIGHT)
+    return begun.then(work, [ticket, *inputs], outputs, trigger_mode="multiple", **HEAVY)
 
 
 def component(value: str = "", **options: Any) -> gr.HTML:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -53,9 +54,9 @@ def build(page: Page, first: SegmentTab) -> None:
         with gr.Column(scale=2, min_width=300):
             status, sheet, told = gr.HTML(elem_classes="sw-block"), component(), component()
 
-    def make(request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
+    def make(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
         done = lambda made: (*made, *_menus(studio, given[0]))  # noqa: E731
-        yield from page.run(request, lambda job: build_bank(studio, *given, job=job), done, 4)  # type: ignore[misc]
+        yield from page.run(request, ticket, lambda job: build_bank(studio, *given, job=job), done, 4)  # type: ignore[misc]
 
     def take_out(bank: str, word: str) -> tuple[str, Any]:
         try:
@@ -94,6 +95,7 @@ def build_bank(
         InputError: an unusable name, words, or stuff that is not among them.
         Stopped: the job was told to stop; what is made stays.
     """
+    began = time.perf_counter()
     job, folder, named = job or Job(), studio.bank_path(name or ""), parse_words(words)
     kinds = parse_words(stuff) if stuff.strip() else ()
     if foreign := [word for word in kinds if word not in named]:
@@ -102,15 +104,17 @@ def build_bank(
     sampling = replace(networks.preset.sampling, steps=int(steps))
     settings = support_of(folder) or SupportSettings(pictures=int(pictures), batch=min(BATCH, int(pictures)), sampling=sampling)
     bank = open_bank(networks, folder, settings)
+    job.say("Drawing support pictures", 0.0)
     make_words(networks, bank, named, settings, kinds, partial(_tell, job, bank))
     told = {
         "Preset": studio.preset,
-        "Bank": str(folder),
+        "Bank": name,
         "Words": ", ".join(bank.entries()),
         "Pictures a word": str(settings.pictures),
     }
     told |= {"Denoising steps": str(settings.sampling.steps)} if settings.sampling else {}
-    given = (studio.preset, named, kinds, str(folder), settings)
+    told |= {"Seconds": f"{time.perf_counter() - began:.2f}"}
+    given = (studio.loading, named, kinds, str(folder), settings)
     return contact_sheet(bank), facts(told) + code(reproduce.bank_command(*given), reproduce.bank_lines(*given))
 
 

@@ -51,7 +51,7 @@ def build(page: Page) -> None:
     result = gr.State(None, time_to_live=3600)
 
     def refine(
-        path: str | None, how: str, file: str | None, painted: Any, words: str, names: str, request: gr.Request
+        ticket: str, path: str | None, how: str, file: str | None, painted: Any, words: str, names: str, request: gr.Request
     ) -> Iterator[tuple[Any, ...]]:
         def work(job: Job) -> RefineResult:
             image = page.read(path)
@@ -59,7 +59,7 @@ def build(page: Page) -> None:
             coarse = _painted_file(painted, image.shape[:2], page.place(request), name) if how == PAINTED else _uploaded(page, file)
             return page.studio.refine(image, name, RefineRequest(coarse, words, names), job)
 
-        yield from page.run(request, work, lambda made: (*shown(made), made), 4)
+        yield from page.run(request, ticket, work, lambda made: (*shown(made), made), 4)
 
     def write(made: RefineResult | None, request: gr.Request) -> list[Any]:
         if made is None:

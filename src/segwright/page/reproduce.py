@@ -10,6 +10,7 @@ from segwright.methods import METHODS
 from segwright.methods.support import SupportSettings
 from segwright.page.studio import RefineResult, Result
 
+Loading = tuple[Any, str | None, str]  # preset, device, dtype
 IN_SW = {"freeseg-diff": "FreeSegDiff", "ovdiff": "OVDiff"}
 
 
@@ -63,15 +64,15 @@ def refine_lines(result: RefineResult) -> str:
     )
 
 
-def bank_command(preset: str, words: Sequence[str], stuff: Sequence[str], folder: str, settings: SupportSettings) -> str:
+def bank_command(loading: Loading, words: Sequence[str], stuff: Sequence[str], folder: str, settings: SupportSettings) -> str:
     """``segwright prototypes ...``."""
-    parts = ["segwright", "prototypes", ", ".join(words), "-o", folder, "--preset", preset]
+    parts = ["segwright", "prototypes", ", ".join(words), "-o", folder, *_networks(*loading)]
     parts += ["--support", str(settings.pictures), "--batch", str(settings.batch)]
     parts += ["--steps", str(settings.sampling.steps)] if settings.sampling else []
     return shlex.join(parts + (["--stuff", ", ".join(stuff)] if stuff else []))
 
 
-def bank_lines(preset: str, words: Sequence[str], stuff: Sequence[str], folder: str, settings: SupportSettings) -> str:
+def bank_lines(loading: Loading, words: Sequence[str], stuff: Sequence[str], folder: str, settings: SupportSettings) -> str:
     """Python."""
     kinds = f", stuff={list(stuff)!r}" if stuff else ""
     sampling = f", sampling={settings.sampling!r}" if settings.sampling else ""
@@ -79,21 +80,23 @@ def bank_lines(preset: str, words: Sequence[str], stuff: Sequence[str], folder: 
     return (
         f"import segwright as sw\n{imports}"
         f"support = sw.SupportSettings(pictures={settings.pictures}, batch={settings.batch}{sampling})\n"
-        f"method = sw.OVDiff.load({preset!r}, bank={folder!r}, support=support{kinds})\n"
+        f"method = sw.OVDiff.load({_arguments(*loading, {})}, bank={folder!r}, support=support{kinds})\n"
         f"method.make({list(words)!r})\n"
     )
 
 
-def diagnose_command(photo: str, words: Sequence[str], preset: str, parts: Sequence[str]) -> str:
+def diagnose_command(loading: Loading, photo: str, words: Sequence[str], parts: Sequence[str]) -> str:
     """``segwright diagnose ...``."""
-    given = ["segwright", "diagnose", photo, "--words", ", ".join(words), "--only", ",".join(parts), "--preset", preset]
+    given = ["segwright", "diagnose", photo, "--words", ", ".join(words), "--only", ",".join(parts), *_networks(*loading)]
     return shlex.join([*given, "-o", "out"])
 
 
-def diagnose_lines(photo: str, words: Sequence[str], preset: str, parts: Sequence[str]) -> str:
+def diagnose_lines(loading: Loading, photo: str, words: Sequence[str], parts: Sequence[str]) -> str:
     """Python."""
     return (
-        f'import segwright as sw\nprint(sw.diagnose({photo!r}, {list(words)!r}, "out", only={list(parts)!r}, preset={preset!r}))\n'
+        "import segwright as sw\n"
+        f'page = sw.diagnose({photo!r}, {list(words)!r}, "out", only={list(parts)!r}, preset={_arguments(*loading, {})})\n'
+        "print(page)\n"
     )
 
 

@@ -45,8 +45,8 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             with gr.Row():
-                method = gr.Dropdown(list(METHODS), value="freeseg-diff", label="Method", min_width=150)
-                refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=150)
+                method = gr.Dropdown(list(METHODS), value="freeseg-diff", label="Method", min_width=180)
+                refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=180)
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
         with gr.Column(scale=2, min_width=300):
@@ -57,10 +57,10 @@ def build(page: Page) -> SegmentTab:
     inputs = [photo, words, method, refiner, *settings]
     outputs = [status, figure, told, result]
 
-    def segment(request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
+    def run(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
         path, asked = given[0], asked_for(*given[1:])
         work = lambda job: page.studio.segment(page.read(path), photo_name(path), asked, job)  # noqa: E731
-        yield from page.run(request, work, lambda made: (*shown(made), made), len(outputs) - 1)
+        yield from page.run(request, ticket, work, lambda made: (*shown(made), made), len(outputs) - 1)
 
     def write(made: Result | None, request: gr.Request) -> list[Any]:
         if made is None:
@@ -71,7 +71,7 @@ def build(page: Page) -> SegmentTab:
     def clicked(fn: Any, given: Any, out: Any, **options: Any) -> Any:
         return gr.on([start.click, words.submit], fn, given, out, **options)
 
-    done = wire(page, clicked, stop, status, segment, inputs, outputs)
+    done = wire(page, clicked, stop, status, run, inputs, outputs)
     done.then(write, result, files, **PRIVATE)
     _named_api(page, inputs)
     return SegmentTab(result, words, method, bank)
@@ -145,11 +145,12 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
     hidden = gr.Button(visible=False)
     labels, facts_ = gr.File(visible=False, label="label map"), gr.JSON(visible=False, label="record")
 
-    def segment(
-        photo: str | None, words: str, method: str, refiner: str, candidates: str, clusters: float | None, sharpen_first: bool,
-        seed: float | None, bank: str | None, stuff: str, background: str, request: gr.Request,
+    def segment(  # what has no default here or in the tab's inputs must be given by the client
+        photo: str | None, words: str | None = None, method: str = "freeseg-diff", refiner: str = OWN, candidates: str = OWN,
+        clusters: float | None = None, sharpen_first: bool = False, seed: float | None = None, bank: str | None = None,
+        stuff: str | None = None, background: str = OWN, request: gr.Request = None,
     ) -> tuple[str, Any]:  # fmt: skip
-        asked = asked_for(words, method, refiner, candidates, clusters, sharpen_first, seed, bank, stuff, background)
+        asked = asked_for(words or "", method, refiner, candidates, clusters, sharpen_first, seed, bank, stuff or "", background)
         made: Any
         try:
             *_, made = follow(lambda job: page.studio.segment(page.read(photo), photo_name(str(photo)), asked, job))

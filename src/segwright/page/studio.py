@@ -20,10 +20,11 @@ from segwright.methods.memory import Memory
 from segwright.methods.refining import refine
 from segwright.page.uploads import Limits
 from segwright.page.work import Job
-from segwright.refine import G4SegSettings, g4seg
-from segwright.refinement import parse_words_map, read_coarse
+from segwright.presets import default_preset, find_preset
+from segwright.refine import crf, g4seg
+from segwright.refinement import RefinementSettings, parse_words_map, read_coarse
 from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, default_preset, find_preset, load
+from segwright.weights import Networks, load
 from segwright.words.vocabulary import parse_words
 
 OWN = "method's own"  # of settings: nothing chosen
@@ -121,6 +122,11 @@ class Studio:
         self._networks: dict[str, Networks] = {}
         self.networks = self.shared(load(self.preset, device, dtype))
 
+    @property
+    def loading(self) -> tuple[str, str | None, str]:
+        """Preset, device and dtype, as ``segwright.load`` takes them."""
+        return self.preset, self.device, self.dtype
+
     def shared(self, networks: Networks) -> Networks:
         """The networks that are loaded already, in place of equal ones that are not."""
         return self._networks.setdefault(repr(sorted(networks.swapped.items())), networks)
@@ -181,13 +187,13 @@ class Studio:
         words = parse_words_map(request.words_map) if request.words_map.strip() else None
         if words is None and "g4seg" in request.refiners:
             raise InputError("g4seg must know what the mask's indices are called; write for example 1=dog, 2=sofa")
-        coarse = read_coarse(request.mask, (image.shape[0], image.shape[1]), words)
+        settings = RefinementSettings(request.refiners)
+        coarse = read_coarse(request.mask, (image.shape[0], image.shape[1]), words, settings.trust)
         job.say(f"Refining with {request.refiners.replace(',', ', then ')}")
-        own = {"g4seg": partial(g4seg, model=self.networks, settings=G4SegSettings())}
+        own = {"crf": partial(crf, settings=settings.crf), "g4seg": partial(g4seg, model=self.networks, settings=settings.g4seg)}
         scores = refine(image, coarse, request.refiners, self.networks, own)
         before, after = (Segmentation(s.words, s.argmax().cpu().numpy(), s) for s in (coarse, scores))
-        loading = (self.preset, self.device, self.dtype)
-        return RefineResult(photo, image, request, loading, before, after, coarse, time.perf_counter() - began)
+        return RefineResult(photo, image, request, self.loading, before, after, coarse, time.perf_counter() - began)
 
     def bank_path(self, name: str) -> Path:
         """The folder of a bank by its name.

@@ -23,10 +23,10 @@ def build(page: Page, first: SegmentTab) -> None:
     start, stop = buttons("Explain the last result")
     status, shown = gr.HTML(elem_classes="sw-block"), component()
 
-    def explain(result: Result | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        yield from page.run(request, lambda job: explained(result, job), lambda html: (html,), 1)
+    def explain(ticket: str, result: Result | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        yield from page.run(request, ticket, lambda job: explained(result, job), lambda html: (html,), 1)
 
-    wire(page, start.click, stop, status, explain, first.result, [status, shown])
+    wire(page, start.click, stop, status, explain, [first.result], [status, shown])
 
 
 def explained(result: Result | None, job: Job) -> str:

@@ -50,6 +50,7 @@ class Job:
         self.stop = stop or threading.Event()
         self.updates: queue.Queue[Update | None] = queue.Queue()
         self._last = ""
+        self._counting = False  # what is told has a share that grows; modules do not talk over it
 
     def check(self) -> None:
         """Raises:
@@ -61,14 +62,14 @@ class Job:
     def say(self, text: str, share: float | None = None, shown: Any = None) -> None:
         """Tell what is done now; stops here if need be."""
         self.check()
-        self._last = text
+        self._last, self._counting = text, share is not None and share < 1
         self.updates.put(Update(text, share, shown))
 
     def saw(self, module: nn.Module) -> None:
         """A module is about to run."""
         self.check()
         text = DOING.get(type(module).__name__)
-        if text is not None and text != self._last:
+        if text is not None and text != self._last and not self._counting:
             self.say(text)
 
 
@@ -83,7 +84,7 @@ def _check(module: nn.Module, _given: Any) -> None:
         job.saw(module)
 
 
-def follow(work: Callable[[Job], Any], stop: threading.Event | None = None) -> Iterator[Update | Any]:
+def follow(work: Callable[[Job], Any], stop: threading.Event | None = None) -> Iterator[Any]:
     """Run ``work(job)`` in a thread; yields its Updates as they come, and its result last.
 
     Closing the iterator stops the job.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from segwright.refine.crf import PRESETS, CRFSettings, crf, crf_batch, crf_binary
+from segwright.refine.crf import PRESETS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
 from segwright.refine.g4seg import g4seg, g4seg_batch
 from segwright.refine.g4seg_settings import G4SegSettings
 from segwright.refine.inversion import InversionSettings
@@ -14,5 +14,5 @@ NEED_NETWORKS = ("g4seg",)  # these take ``model=``, the networks they run on
 
 __all__ = [
     "NEED_NETWORKS", "PRESETS", "REFINERS", "CRFSettings", "G4SegSettings", "InversionSettings",
-    "crf", "crf_batch", "crf_binary", "g4seg", "g4seg_batch", "pamr", "pamr_batch",
+    "crf", "crf_batch", "crf_binary", "crf_filter", "g4seg", "g4seg_batch", "pamr", "pamr_batch",
 ]  # fmt: skip

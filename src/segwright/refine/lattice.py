@@ -228,6 +228,12 @@ class Filter:
             first, column = first + lattice.size, columns.stop
         self.splat = _stack(splats)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tables."""
+        tables = [self.splat, *(table for blurs in self.blurs for table in blurs)]
+        return self.reads.nbytes + self.shares.nbytes + sum(t.rows.nbytes + t.weights.nbytes + t.starts.nbytes for t in tables)
+
     def __call__(self, values: Tensor) -> Tensor:
         """(P, M) float32 -> (P, M) float32. Fastest where M is a multiple of 8."""
         return self.read(self.spread(values), slice(None))

@@ -24,6 +24,23 @@ function pick(target) {
   for (const part of root.querySelectorAll("[data-label]")) part.classList.toggle("sw-picked", part.dataset.label === label);
 }
 
+// Gradio brings new pictures into the old elements: their inputs would stay where they were, while the picture is a fresh one.
+function begin(root) {
+  if (root.made === root.dataset.made) return;
+  root.made = root.dataset.made;
+  root.style.removeProperty("--cover");
+  if (root.matches(".sw-swipe")) root.style.setProperty("--at", "50%");
+  root.classList.remove("sw-wordless");
+  for (const part of root.querySelectorAll(".sw-off, .sw-lit, .sw-picked")) part.classList.remove("sw-off", "sw-lit", "sw-picked");
+  for (const input of root.querySelectorAll("input")) {
+    input.checked = input.defaultChecked;
+    input.value = input.defaultValue;
+  }
+}
+
+new MutationObserver(() => { for (const root of element.querySelectorAll("[data-made]")) begin(root); })
+  .observe(element, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-made"] });
+
 element.addEventListener("mouseover", (event) => light(event.target));
 element.addEventListener("focusin", (event) => light(event.target));
 element.addEventListener("click", (event) => {
