@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,14 @@ from segwright.mini.scenes import THINGS
 from segwright.mini.voc import data_folder
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwright[page]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need Playwright: pip install playwright")
+chromium = pytest.importorskip("chromium", reason="browser tests need Playwright: pip install playwright")
 
 from segwright.page.app import serving, warm  # noqa: E402
 from segwright.page.studio import Request, Studio  # noqa: E402
 from segwright.page.uploads import Limits  # noqa: E402
 from segwright.page.work import Job  # noqa: E402
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="browser tests need Chromium: apt install chromium")
+playwright, browser, pytestmark = chromium.playwright, chromium.browser, chromium.needed
 
 PICTURES = data_folder() / "JPEGImages"
 MASKS = data_folder() / "SegmentationClass"
@@ -55,14 +53,6 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
 def url(studio: Studio) -> Iterator[str]:
     with serving(studio) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 # What has the focus: its name, or what it is.
