@@ -18,7 +18,7 @@ __all__ = ["browser"]
 
 
 def visited(browser: Any, page: Path) -> tuple[list[str], list[str], list[Any]]:
-    """What the console said; what was asked of elsewhere; how many pictures are broken or tiny, how many there are, whether all fit."""
+    """What the console said, what was asked of elsewhere, and numbers: broken or tiny pictures, pictures, whether all fit."""
     tab, said, asked = browser.new_page(), [], []
     tab.on("console", lambda message: said.append(message.text))
     tab.on("pageerror", lambda error: said.append(str(error)))
