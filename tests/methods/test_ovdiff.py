@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import interpolate
 
-from segwright.errors import InputError, OutputError
+from segwright.errors import InputError, OutputError, WeightsError
 from segwright.files import disk
 from segwright.images import resize, windows
 from segwright.labels.prototypes import Prototypes, standardised
@@ -95,6 +95,12 @@ def test_a_full_disk_leaves_the_bank_readable(bank: Path, tmp_path: Path, monkey
     assert list(opened.entries()) == ["pizza"]
     assert read_word(opened, "pizza", ("sd", "clip")).foreground["sd"].vectors.ndim == 2
     assert not list(folder.rglob(f"{disk.TEMPORARY}*"))
+
+
+def test_a_bank_of_networks_that_the_preset_lacks_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="'mini' has no dino"):
+        OVDiff.load("mini", "cpu", bank=tmp_path / "bank", support=replace(SUPPORT, extractors=("sd", "dino")))
+    assert not (tmp_path / "bank").exists()
 
 
 def test_a_bank_of_other_settings_is_refused(bank: Path) -> None:

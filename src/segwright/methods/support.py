@@ -93,9 +93,12 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
 
     Raises:
         InputError: it was made with others.
+        WeightsError: a folder preset lacks a network that they need.
     """
     filled = settings.filled(networks)
     used = ["diffusion", *(e for e in filled.extractors or () if e != "sd"), *PROPOSALS[filled.proposals]]
+    for name in used[1:]:
+        networks.require(name)
     about: dict[str, Any] = {
         "preset": networks.preset.name if networks.preset.parts else Path(networks.preset.name).name,
         "networks": {name: networks.identity(name) for name in used},
