@@ -38,7 +38,7 @@ figure img { display: block; width: 100%; height: 190px; object-fit: contain; ba
 figcaption { padding: .5em .7em; font-size: .9em; overflow-wrap: anywhere; }
 table { width: 100%; border-collapse: collapse; } td { padding: 0 .3em 0 0; } td + td { text-align: right; width: 4em; }
 tr.chosen { font-weight: 600; } .none { opacity: .65; }
-details { padding: 0 1.2em 1.2em; } li { overflow-wrap: anywhere; }
+details { padding: .8em 1.2em 0; } li { overflow-wrap: anywhere; }
 """
 
 SCRIPT = """
@@ -152,9 +152,10 @@ def _page(run: Collection, name: str, tiles: list[dict[str, Any]]) -> str:
         '<label><input type="checkbox" id="down"> largest first</label><span id="count"></span> '
         "<small>(words with area and score)</small>"
     )
-    body = f"<header><h1>{escape(name)}</h1>{controls}</header><main></main>"
-    if failed:
+    body = f"<header><h1>{escape(name)}</h1>{controls}</header>"
+    if failed:  # above the photos, of which there may be thousands
         body += f"<details><summary>Could not be done: {len(run.failed)}</summary><ul>{failed}</ul></details>"
+    body += "<main></main>"
     data = json.dumps(tiles, ensure_ascii=False).replace("<", "\\u003c")  # no word can end the script
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

@@ -9,6 +9,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_runs import check_same, lines
@@ -79,16 +80,34 @@ if __name__ == "__main__":
 """
 
 
+def below(pid: int) -> set[int]:
+    """The processes that a process started, and those that they started."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    found, pairs = [pid], [tuple(map(int, line.split())) for line in listed.splitlines()]
+    for parent in found:
+        found += [child for child, above in pairs if above == parent]
+    return set(found[1:])
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @needs_ray
 def test_killed_and_started_again(seen: None, photos: Path, whole: Path, tmp_path: Path) -> None:
     out, script = tmp_path / "r", tmp_path / "started.py"
     script.write_text(STARTED)
     command = [sys.executable, str(script), str(photos), str(out), str(HERE)]
-    for kill in range(1, 4):
+    left: set[int] = set()
+    for kill in (1, 2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 300
         while process.poll() is None and time.monotonic() < until:
-            if (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").read_bytes().count(b"\n") >= 3 * kill:
+            if (out / "manifest.jsonl").exists() and (out / "manifest.jsonl").read_bytes().count(b"\n") >= 4 * kill:
+                left |= below(process.pid)
                 process.kill()
             time.sleep(0.01)
         assert process.wait() == -signal.SIGKILL
@@ -96,3 +115,39 @@ def test_killed_and_started_again(seen: None, photos: Path, whole: Path, tmp_pat
     assert done is None or done < COUNT
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     check_same(out, whole)
+    if sys.platform == "linux":
+        until = time.monotonic() + 60
+        while any(map(alive, left)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert left
+        assert not any(map(alive, left)), "what a killed run had started is gone"
+
+
+@needs_ray
+def test_a_ray_that_runs_already_is_used_and_stays(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from segwright.runs import on_ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("another one was started"))
+    assert on_ray._started(None, 2) == (ray, False)
+
+
+@needs_ray
+def test_ray_alone_has_a_core_for_each_actor_and_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from segwright.runs import on_ray
+
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: started.append(options))
+    for name in on_ray.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
+    assert on_ray._started(None, 7) == (ray, True)
+    assert on_ray._started("ray://host:10001", 7) == (ray, True)
+    assert started[0]["address"] == "local", "never a cluster that happens to be there"
+    assert started[0]["num_cpus"] >= 7
+    assert started[1]["address"] == "ray://host:10001"
+    assert "num_cpus" not in started[1]
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -21,6 +21,14 @@ from segwright.runs.places import is_url
 from segwright.runs.sources import Photo
 from segwright.runs.work import Made, make_batch, open_all
 
+CHOSEN = {  # what is set already stays
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to Ray's makers, so no network is needed
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # ours is enough
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # no lines over it either; what goes wrong comes back as an error
+    "RAY_worker_niceness": "0",  # Ray's own 15 lets any other busy program starve the actors: minutes to start
+    "RAY_worker_register_timeout_seconds": "600",  # on a busy machine a process may take longer than Ray's 60
+}
+HOUSEKEEPERS = 3  # actors of Ray Data's own; Ray starts a process for each core that it counts, all at once
 BLOCKS = 4096  # at most so many pieces of work; each is one batch in collections of up to BLOCKS * batch photos
 
 
@@ -57,7 +65,7 @@ def work(
         InputError: Ray is not installed or the cluster cannot be reached.
         SegwrightError: the work failed in an actor.
     """
-    ray = _started(address)
+    ray, ours = _started(address, workers)
     try:
         blocks = min(BLOCKS, -(-len(photos) // batch))
         data = ray.data.from_items([str(photo) for photo in photos], override_num_blocks=blocks).map_batches(
@@ -76,28 +84,36 @@ def work(
     except Exception as error:  # Ray and Ray Data have several trees of errors
         raise SegwrightError(_cause(error)) from error
     finally:
-        if address is None:
+        if ours:
             ray.shutdown()
 
 
-def _started(address: str | None) -> Any:
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+def _started(address: str | None, workers: int) -> tuple[Any, bool]:
+    """Ray, and whether it was started (or connected) here and is to be shut down here.
+
+    On this machine alone Ray is told of a core for each actor, whatever the machine has; an actor for which it counts no
+    core would never start. If this process is killed, the kernel and Ray end the others.
+    """
+    for name, value in CHOSEN.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise InputError(f"--engine ray needs Ray ({error}); pip install 'segwright[ray]'") from None
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "ignore_reinit_error": True}
-    alone = {"include_dashboard": False} if address is None else {"address": address}
-    try:
-        ray.init(**quiet, **alone)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"no Ray cluster can be reached at {address!r} ({error}); check --ray-address") from error
+    ours = not ray.is_initialized()
+    if ours:
+        alone = {"address": "local", "num_cpus": workers + HOUSEKEEPERS, "include_dashboard": False}
+        where: dict[str, Any] = alone if address is None else {"address": address}
+        try:
+            ray.init(log_to_driver=False, logging_level="error", **where)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"no Ray can be reached at {address or 'local'!r} ({error}); check --ray-address") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    return ray
+    return ray, ours
 
 
 def _cause(error: BaseException) -> str:
