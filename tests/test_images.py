@@ -195,7 +195,7 @@ def test_real_photos_are_as_pillow_reads_them() -> None:
 def test_missing_folder_empty_and_no_picture(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("this is no picture, whatever its name says\n" * 20)
-    assert "there is no file" in refused(tmp_path / "none.jpg")
+    assert "there is no file or folder" in refused(tmp_path / "none.jpg")
     assert "is a folder" in refused(tmp_path)
     assert "empty file" in refused(tmp_path / "empty.jpg")
     assert "'" + str(tmp_path / "text.jpg") + "' is not a picture" in refused(tmp_path / "text.jpg")

@@ -205,7 +205,7 @@ def _check_ordinary(path: Path, name: str) -> None:
     if path.is_dir():
         raise InputError(f"{name} is a folder without photos; expected a picture ({KINDS})")
     if not path.exists():
-        raise InputError(f"there is no file {name}; check its name and folder")
+        raise InputError(f"there is no file or folder {name}; check its name and where it lies")
     if not path.is_file():
         raise InputError(f"{name} is a device or pipe; expected a picture file ({KINDS})")
     if path.stat().st_size == 0:

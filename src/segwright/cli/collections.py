@@ -31,7 +31,7 @@ def _export(options: argparse.Namespace) -> int:
     given = {"min_area": options.min_area, "masks": options.masks, "copy_photos": options.copy_photos}
     simplify = {} if options.simplify is None else {"simplify": options.simplify}
     written = export(options.folder, options.format, options.out, **given, **simplify)
-    print(f"{len(written)} files -> {options.out}")
+    print(f"{len(written)} {'file' if len(written) == 1 else 'files'} -> {options.out}")
     return 0
 
 

@@ -129,7 +129,7 @@ def _vocabulary(present: list[int], words: Mapping[int, str] | None, name: str) 
     """Words for 1 .. the largest index; those that are not present may stay without one of their own."""
     missing = [i for i in present if i and words is not None and i not in words]
     if missing:
-        raise InputError(f"{name}: index {missing[0]} has no word; add it to the words, as {missing[0]}=...")
+        raise InputError(f"{name}: index {missing[0]} has no word; the words must name every index of the mask")
     return tuple((words or {}).get(i, f"index {i}") for i in range(1, present[-1] + 1))
 
 
