@@ -146,7 +146,7 @@ def moment(rng: random.Random, first: float, photos: int, part: float) -> tuple[
     """How many photos to wait for, and for how many seconds more: while it starts, as files are written, or at any time."""
     kind = rng.randrange(3)
     if kind == 0:
-        return 0, rng.uniform(0, 1.5 * first)
+        return 0, rng.uniform(0, first)
     return int(photos * part), rng.uniform(0, 0.01 if kind == 1 else 0.5)
 
 
@@ -158,9 +158,8 @@ def kill_runs(photos: Path, out: Path, options: argparse.Namespace) -> list[int]
         process = start(photos, out, options)
         when = moment(rng, first, options.photos, (number + 1) / (options.kills + 1)) if number else (1, 0)
         if not wait_for(process, out, *when):
-            process.wait()
-            print("ended before the kill")
-            return None
+            print(f"all photos were done after {number} kills")
+            return None if process.wait() else sorted(met)
         first = first or time.time() - begun
         met |= set(kill(process, number % 2 == 0))
         left = [name for _, _, names in os.walk(out) for name in names if name.startswith(".segwright-")]
