@@ -16,6 +16,7 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.models.diffusion import Diffusion, Embedding
+from segwright.models.inversion import move, to_noise
 
 Predict = Callable[[Tensor, int], Tensor]
 
@@ -63,7 +64,7 @@ def invert(diffusion: Diffusion, latents: Tensor, timestep: int, embedding: Embe
     with torch.no_grad():
         path = [latents]
         for now, later in pairwise(times):  # the later step's prediction, as the published code
-            path.append(_moved(diffusion, path[-1], now, later, _noise(diffusion, path[-1], later, embedding)))
+            path.append(move(diffusion, path[-1], now, later, _noise(diffusion, path[-1], later, embedding)))
     null = _empty(diffusion, len(latents))
     here, nulls = path[-1], []
     for i in range(count, 0, -1):
@@ -79,7 +80,7 @@ def generate(diffusion: Diffusion, inverted: Inverted, predict: Predict) -> Tens
     """Clean latents at the end of the way back; ``predict`` gives the U-Net's raw output under the prompt (and injection)."""
     here, times = inverted.start, inverted.times
     for i, null in zip(range(len(times) - 1, 0, -1), inverted.nulls, strict=True):
-        known = _to_noise(diffusion, here, times[i], predict(here, times[i]))
+        known = to_noise(diffusion, here, times[i], predict(here, times[i]))
         here = _back(diffusion, here, times[i], times[i - 1], known, null, inverted.guidance)
     return here
 
@@ -107,26 +108,11 @@ def _fitted(
 def _back(diffusion: Diffusion, here: Tensor, now: int, earlier: int, known: Tensor, null: Embedding, guidance: float) -> Tensor:
     """One DDIM step down under guidance; ``known`` is the noise predicted under the prompt."""
     free = _noise(diffusion, here, now, null)
-    return _moved(diffusion, here, now, earlier, free + guidance * (known - free))
+    return move(diffusion, here, now, earlier, free + guidance * (known - free))
 
 
 def _noise(diffusion: Diffusion, latents: Tensor, timestep: int, embedding: Embedding) -> Tensor:
-    return _to_noise(diffusion, latents, timestep, diffusion.predict(latents, timestep, embedding))
-
-
-def _to_noise(diffusion: Diffusion, latents: Tensor, timestep: int, output: Tensor) -> Tensor:
-    """The noise in latents, whatever the U-Net predicts."""
-    if diffusion.prediction != "v_prediction":
-        return output
-    alpha = diffusion.alphas[timestep]
-    return alpha.sqrt() * output + (1 - alpha).sqrt() * latents
-
-
-def _moved(diffusion: Diffusion, latents: Tensor, now: int, then: int, noise: Tensor) -> Tensor:
-    """DDIM without noise of its own, from one timestep to another, up or down."""
-    a, b = diffusion.alphas[now], diffusion.alphas[then]
-    clean = (latents - (1 - a).sqrt() * noise) / a.sqrt()
-    return (b.sqrt() * clean + (1 - b).sqrt() * noise).to(latents.dtype)
+    return to_noise(diffusion, latents, timestep, diffusion.predict(latents, timestep, embedding))
 
 
 def _empty(diffusion: Diffusion, count: int) -> Embedding:
