@@ -42,9 +42,9 @@ from PIL import Image as Pillow
 from random_networks import networks
 from scipy.optimize import linear_sum_assignment
 
-from segwright.labels.regions_by_clip import Named
-from segwright.methods import freeseg_diff
-from segwright.methods.freeseg_diff import Chosen, FreeSegDiff, FreeSegDiffSettings
+from segwright.methods.freeseg_diff.method import Chosen, FreeSegDiff, FreeSegDiffSettings
+from segwright.methods.freeseg_diff.method import method as freeseg_diff
+from segwright.methods.freeseg_diff.naming import Named
 from segwright.models.diffusion import FeatureSettings
 from segwright.refine import PRESETS as CRFS
 from segwright.refine import crf

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from segwright.files.coarse_masks import hard_scores
 from segwright.files.masks import read_label_map
 from segwright.images import read
-from segwright.metrics import confusion
-from segwright.mini.measure_g4seg import change
+from segwright.metrics import confusion, miou
 from segwright.refine import crf, pamr
-from segwright.refinement import hard_scores
 from segwright.types import Scores
 from segwright.words.vocabulary import load
 
@@ -43,6 +42,18 @@ def coarse(truth: np.ndarray) -> dict[str, Scores]:
     hard = np.array(present)[middles.argmax(0).numpy()]
     words = load("voc").words
     return {"hard": hard_scores(hard, dict(enumerate(words, 1))), "shares": Scores(words, tuple(present), shares)}
+
+
+def change(before: np.ndarray, after: np.ndarray, resamples: int = 1000, seed: int = 0) -> str:
+    """mIoU of (photos, classes, classes) in percent, and the 95 % bootstrap interval of the difference, the same photos in both."""
+    rng = np.random.default_rng(seed)
+    gains = []
+    for _ in range(resamples):
+        picked = rng.integers(0, len(before), len(before))
+        gains.append(100 * (miou(after[picked].sum(0)) - miou(before[picked].sum(0))))
+    low, high = np.percentile(gains, [2.5, 97.5])
+    was, now = (100 * miou(m.sum(0)) for m in (before, after))
+    return f"{was:.2f} -> {now:.2f} ({now - was:+.2f} [{low:+.2f}, {high:+.2f}])"
 
 
 def main() -> None:

@@ -52,15 +52,15 @@ def one(job: dict[str, Any]) -> dict[str, float]:
 
     import torch
 
-    from segwright.evaluation.method import MethodSpec
-    from segwright.photos import segment
+    from segwright.methods.base import MethodSpec
+    from segwright.runs.segment import segment
 
     torch.set_num_threads(job["threads"])
     method: Any = MethodSpec(job["method"], "mini", "cpu", settings={"refine": job["refine"], **job["settings"]})
     if job["size"] == "sd15":
         from random_networks import networks
 
-        from segwright.methods.freeseg_diff import FreeSegDiff, FreeSegDiffSettings
+        from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
 
         method = FreeSegDiff(networks(torch.float32, True), FreeSegDiffSettings(refine=job["refine"], candidates="none"))
     with tempfile.TemporaryDirectory() as out:

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from segwright import cli
-from segwright.evaluation.method import MethodSpec
+from segwright.methods.base import MethodSpec
 from segwright.mini.voc import data_folder
 
 WORDS = "dog, car, apple, boat, cat, tree"

@@ -9,11 +9,11 @@ from contracts import check_method, check_refiner
 
 from segwright.errors import WeightsError
 from segwright.methods import METHODS, find_method
-from segwright.methods.refining import refiners
-from segwright.methods.support import SupportSettings
+from segwright.methods.ovdiff.support import SupportSettings
 from segwright.mini.voc import read_scenes
 from segwright.models.sampling import SamplingSettings
 from segwright.refine import REFINERS
+from segwright.refine.pipeline import refiners
 from segwright.weights import load
 
 

@@ -26,10 +26,10 @@ from PIL import Image as Pillow
 import segwright as sw
 from segwright.cli import main
 from segwright.errors import SegwrightError
-from segwright.evaluation.method import MethodSpec
 from segwright.files import disk
+from segwright.methods.base import MethodSpec
 from segwright.mini.voc import data_folder
-from segwright.photos import Outcome, segment
+from segwright.runs.segment import Outcome, segment
 from segwright.runs.store import MANIFEST, RUN
 from segwright.types import Image, Segmentation
 

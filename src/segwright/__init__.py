@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segwright import refine as refine
-    from segwright.comparison import compare as compare
     from segwright.datasets import DATASETS as DATASETS
     from segwright.datasets import open_dataset as open_dataset
     from segwright.diagnosis.run import diagnose as diagnose
     from segwright.diagnosis.subject import DiagnoseSettings as DiagnoseSettings
-    from segwright.evaluation.method import MethodSpec as MethodSpec
+    from segwright.evaluation.compare import compare as compare
     from segwright.evaluation.run import evaluate as evaluate
-    from segwright.explanation import explain as explain
-    from segwright.exports import export as export
+    from segwright.evaluation.tables import table as table
     from segwright.files.overlay import overlay as overlay
     from segwright.files.save import save as save
     from segwright.images import read as read
-    from segwright.methods.freeseg_diff import FreeSegDiff as FreeSegDiff
-    from segwright.methods.freeseg_diff import FreeSegDiffSettings as FreeSegDiffSettings
-    from segwright.methods.ovdiff import OVDiff as OVDiff
-    from segwright.methods.ovdiff import OVDiffSettings as OVDiffSettings
-    from segwright.methods.support import SupportSettings as SupportSettings
-    from segwright.overviews import overview as overview
-    from segwright.page import serve as serve
-    from segwright.photos import segment as segment
-    from segwright.refinement import refine_masks as refine_masks
-    from segwright.tables import table as table
+    from segwright.methods.base import MethodSpec as MethodSpec
+    from segwright.methods.freeseg_diff.method import FreeSegDiff as FreeSegDiff
+    from segwright.methods.freeseg_diff.method import FreeSegDiffSettings as FreeSegDiffSettings
+    from segwright.methods.ovdiff.method import OVDiff as OVDiff
+    from segwright.methods.ovdiff.method import OVDiffSettings as OVDiffSettings
+    from segwright.methods.ovdiff.support import SupportSettings as SupportSettings
+    from segwright.runs.explain import explain as explain
+    from segwright.runs.exports import export as export
+    from segwright.runs.overview import overview as overview
+    from segwright.runs.refine_masks import refine_masks as refine_masks
+    from segwright.runs.segment import segment as segment
+    from segwright.server.page import serve as serve
     from segwright.types import Scores as Scores
     from segwright.types import Segmentation as Segmentation
     from segwright.weights import load as load
@@ -48,15 +48,15 @@ except PackageNotFoundError:  # a source tree that is not installed
 # name -> where it lives; imported when first used, so that ``import segwright`` stays light
 _HOMES = {
     "read": "segwright.images", "save": "segwright.files.save", "overlay": "segwright.files.overlay",
-    "load": "segwright.weights", "segment": "segwright.photos", "explain": "segwright.explanation",
-    "export": "segwright.exports", "overview": "segwright.overviews", "refine_masks": "segwright.refinement",
-    "FreeSegDiff": "segwright.methods.freeseg_diff", "FreeSegDiffSettings": "segwright.methods.freeseg_diff",
-    "OVDiff": "segwright.methods.ovdiff", "OVDiffSettings": "segwright.methods.ovdiff",
-    "SupportSettings": "segwright.methods.support",
-    "evaluate": "segwright.evaluation.run", "MethodSpec": "segwright.evaluation.method", "compare": "segwright.comparison",
-    "table": "segwright.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
+    "load": "segwright.weights", "segment": "segwright.runs.segment", "explain": "segwright.runs.explain",
+    "export": "segwright.runs.exports", "overview": "segwright.runs.overview", "refine_masks": "segwright.runs.refine_masks",
+    "FreeSegDiff": "segwright.methods.freeseg_diff.method", "FreeSegDiffSettings": "segwright.methods.freeseg_diff.method",
+    "OVDiff": "segwright.methods.ovdiff.method", "OVDiffSettings": "segwright.methods.ovdiff.method",
+    "SupportSettings": "segwright.methods.ovdiff.support",
+    "evaluate": "segwright.evaluation.run", "MethodSpec": "segwright.methods.base", "compare": "segwright.evaluation.compare",
+    "table": "segwright.evaluation.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
     "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
-    "serve": "segwright.page",
+    "serve": "segwright.server.page",
     "Scores": "segwright.types", "Segmentation": "segwright.types",
 }  # fmt: skip
 __all__ = [*_HOMES, "__version__", "refine"]

@@ -47,7 +47,7 @@ MATCHING = FeatureSettings(
 
 @dataclass(frozen=True)
 class Habits:
-    """How segmenters (``segwright.methods.dense``) use a preset's networks where their settings leave it open.
+    """How segmenters (``segwright.methods.segmenter``) use a preset's networks where their settings leave it open.
 
     Attributes:
         background: words that stand for background; empty: those that each method has published.

@@ -11,10 +11,10 @@ from torch.nn.functional import interpolate
 from segwright.diagnosis import attention, conditioning, features, gradcam
 from segwright.diagnosis.subject import DiagnoseSettings, Subject, check_prompt, listing, prompt_with
 from segwright.errors import InputError
-from segwright.methods.freeseg_diff import FreeSegDiff, FreeSegDiffSettings
+from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
-from segwright.models.inversion import invert
+from segwright.models.ddim import invert
 from segwright.models.vae_features import vae_features
 from segwright.weights import Networks, load
 

@@ -22,12 +22,12 @@ from segwright.datasets import open_dataset
 from segwright.datasets.dataset import Dataset
 from segwright.errors import InputError
 from segwright.evaluation.measuring import Task, settle
-from segwright.evaluation.method import MethodSpec
 from segwright.evaluation.protocols import OWN, PAPERS, PROTOCOLS, TCL_9, find_protocol, settings_for
 from segwright.evaluation.report import TIMING
 from segwright.evaluation.run import evaluate
 from segwright.files.masks import read_label_map
 from segwright.images import read
+from segwright.methods.base import MethodSpec
 from segwright.types import Scores, Segmentation
 
 HERE = Path(__file__).resolve().parent
@@ -112,7 +112,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     out, rng, killed = tmp_path / "cut", np.random.default_rng(0), 0
     for wanted in sorted(rng.choice(np.arange(1, 11), 2, replace=False)):
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(out)], env=os.environ | {"PYTHONPATH": str(HERE)}
+            [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(out)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])},
         )
         while process.poll() is None and lines(out) < wanted:
             time.sleep(0.005)
@@ -257,7 +258,7 @@ def test_void_as_background_counts_in_the_papers_measure(tmp_path: Path) -> None
     class FreeSegDiff(Empty):
         pass
 
-    FreeSegDiff.__module__ = "segwright.methods.freeseg_diff"
+    FreeSegDiff.__module__ = "segwright.methods.freeseg_diff.method"
     dataset = folder(tmp_path / "data")
     report = evaluate(FreeSegDiff(), dataset, tmp_path / "r", "paper").content
     shares = [np.isin(i.truth(), (0, 255)).mean() / len(set(np.unique(i.truth())) - {255}) for i in dataset.items]

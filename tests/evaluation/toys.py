@@ -12,9 +12,9 @@ from PIL import Image as Pillow
 
 from segwright.datasets import open_dataset
 from segwright.datasets.dataset import Dataset
-from segwright.evaluation.method import MethodSpec
 from segwright.files.masks import write_label_map
 from segwright.images import read
+from segwright.methods.base import MethodSpec
 from segwright.types import Image, Scores, Segmentation
 
 WORDS = ("cat", "dog", "sofa")

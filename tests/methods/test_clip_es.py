@@ -8,12 +8,12 @@ import torch
 
 from segwright.errors import InputError
 from segwright.methods.clip_es import BACKGROUND_25, CLIPES, CLIPESSettings, affinity, boxes, spread
-from segwright.methods.open_words import Chosen
 from segwright.metrics import confusion, miou
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
 from segwright.models.clip_dense import grad_cam, pixels
 from segwright.weights import Networks, load
+from segwright.words.presence import Chosen
 
 
 @pytest.fixture(scope="module")

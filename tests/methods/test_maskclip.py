@@ -9,11 +9,11 @@ import torch
 
 from segwright.errors import InputError
 from segwright.methods.maskclip import MaskCLIP, MaskCLIPSettings, denoise, smooth
-from segwright.methods.open_words import Chosen
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
 from segwright.models.clip_dense import dense_features, pixels
 from segwright.weights import load
+from segwright.words.presence import Chosen
 
 
 def test_key_smoothing_is_the_sum_over_neighbours() -> None:

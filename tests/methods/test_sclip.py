@@ -8,12 +8,12 @@ import tiny
 import torch
 
 from segwright.errors import InputError
-from segwright.methods.open_words import Chosen
 from segwright.methods.sclip import SCLIP, SCLIPSettings, demote
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
 from segwright.models.clip_dense import dense_features, pixels
 from segwright.weights import Networks, load
+from segwright.words.presence import Chosen
 
 
 @pytest.fixture(scope="module")

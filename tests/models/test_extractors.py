@@ -11,7 +11,7 @@ import torch
 from transformers import ViTModel
 
 from segwright.errors import InputError, WeightsError
-from segwright.methods.extractors import extract
+from segwright.methods.ovdiff.extractors import extract
 from segwright.models.sam import distinct
 from segwright.weights import load
 

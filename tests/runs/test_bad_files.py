@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from toy import Toy, make_photos
 
 from segwright.cli import main
-from segwright.evaluation.method import MethodSpec
+from segwright.methods.base import MethodSpec
 
 GOOD = 63
 

@@ -16,7 +16,7 @@ from test_runs import check_same, lines
 from toy import WORDS, MortalSpec, Unloadable, make_photos, spec
 
 from segwright.errors import InputError, SegwrightError
-from segwright.photos import segment
+from segwright.runs.segment import segment
 
 COUNT = 14
 HERE = Path(__file__).parent
@@ -73,7 +73,7 @@ STARTED = """
 import sys
 sys.path.insert(0, sys.argv[3])
 from toy import WORDS, spec
-from segwright.photos import segment
+from segwright.runs.segment import segment
 if __name__ == "__main__":
     for _ in segment(sys.argv[1], spec(0.15), sys.argv[2], WORDS, batch=1, engine="ray", workers=2):
         pass

@@ -19,10 +19,10 @@ from toy import WORDS, Toy, ToySpec, make_photos, spec
 
 from segwright.cli import main
 from segwright.errors import InputError, OutputError
-from segwright.evaluation.method import MethodSpec
 from segwright.files import disk
+from segwright.methods.base import MethodSpec
 from segwright.mini.voc import data_folder
-from segwright.photos import Outcome, segment
+from segwright.runs.segment import Outcome, segment
 from segwright.runs.sources import find
 from segwright.types import Image, Segmentation
 

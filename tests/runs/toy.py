@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from scipy import ndimage
 
 from segwright.errors import WeightsError
-from segwright.evaluation.method import MethodSpec
+from segwright.methods.base import MethodSpec
 from segwright.types import Image, Scores, Segmentation
 
 WORDS = ("cat", "dog & co", "sofa")

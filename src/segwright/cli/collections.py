@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-FORMATS = ("coco", "yolo", "voc", "labelme", "cvat", "label-studio", "parquet")  # as segwright.exports.FORMATS
+FORMATS = ("coco", "yolo", "voc", "labelme", "cvat", "label-studio", "parquet")  # as segwright.runs.exports.FORMATS
 
 
 def add(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from segwright.exports import export
+    from segwright.runs.exports import export
 
     given = {"min_area": options.min_area, "masks": options.masks, "copy_photos": options.copy_photos}
     simplify = {} if options.simplify is None else {"simplify": options.simplify}
@@ -36,7 +36,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _overview(options: argparse.Namespace) -> int:
-    from segwright.overviews import overview
+    from segwright.runs.overview import overview
 
     print(overview(options.folder, options.out, options.embed))
     return 0

@@ -60,8 +60,8 @@ def _add_table(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from segwright.datasets import open_dataset
-    from segwright.evaluation.method import MethodSpec
     from segwright.evaluation.run import evaluate
+    from segwright.methods.base import MethodSpec
 
     dataset = open_dataset(options.data, options.root, options.split, vocabulary(options))
     method = MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
@@ -90,14 +90,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from segwright.comparison import compare, table
+    from segwright.evaluation.compare import compare, table
 
     print(table(compare(options.reports, options.measure)))
     return 0
 
 
 def _table(options: argparse.Namespace) -> int:
-    from segwright.tables import names, table, text
+    from segwright.evaluation.tables import names, table, text
 
     if options.name is None:
         print("\n".join(f"{name}: {title}" for name, title in names().items()))

@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
     measure.add_argument("--preset", default="mini")
     measure.add_argument("--split", choices=("val", "held"), default="val")
     measure.add_argument("--limit", type=int, metavar="N")
-    rows = "clip, captioner, vae, generation, attention, regions, freeseg, open, size; ovdiff and ovdiff_support only if named"
+    rows = "clip, captioner, vae, generation, attention, regions, freeseg, open, size (default: all)"
     measure.add_argument("--only", metavar="ROW,ROW", help=rows)
     measure.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     measure.add_argument("-o", "--out", metavar="FILE", help="a JSON file for the figures")
@@ -80,9 +80,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from segwright.mini.measure import SHORT, measure
+    from segwright.mini.measure import ROWS, measure
 
-    only = tuple(options.only.split(",")) if options.only else SHORT
+    only = tuple(options.only.split(",")) if options.only else ROWS
     figures = measure(options.preset, options.split, options.limit, only, dtype=options.dtype)
     text = json.dumps(figures, indent=1)
     print(text)

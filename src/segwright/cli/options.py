@@ -105,7 +105,7 @@ def method_spec(options: argparse.Namespace) -> Any:
     Raises:
         InputError: a setting that this method does not have.
     """
-    from segwright.evaluation.method import MethodSpec
+    from segwright.methods.base import MethodSpec
 
     return MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
 

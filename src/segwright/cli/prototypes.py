@@ -55,7 +55,7 @@ def _add_bank(commands: Any) -> None:
 
 def _settings(options: argparse.Namespace, networks: Any) -> Any:
     """An existing bank's settings, or the defaults, with what was given instead."""
-    from segwright.methods.support import SupportSettings, support_of
+    from segwright.methods.ovdiff.support import SupportSettings, support_of
 
     before = support_of(options.out) or SupportSettings()
     sampling = {k: v for k in ("steps", "guidance", "scheduler") if (v := getattr(options, k)) is not None}
@@ -71,8 +71,8 @@ def _settings(options: argparse.Namespace, networks: Any) -> Any:
 def _prototypes(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segwright.methods.banks import ovdiff_networks
-    from segwright.methods.support import make_words, open_bank
+    from segwright.methods.ovdiff.default_bank import ovdiff_networks
+    from segwright.methods.ovdiff.support import make_words, open_bank
     from segwright.words.vocabulary import parse_words
 
     words = parse_words(options.words)
@@ -98,10 +98,10 @@ def _prototypes(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from segwright.explanation import bank_sheet
-    from segwright.explanation.html import image_bytes
-    from segwright.files.bank import Bank
     from segwright.files.disk import atomic_write
+    from segwright.files.html import image_bytes
+    from segwright.methods.ovdiff.bank import Bank
+    from segwright.methods.ovdiff.bank_sheet import bank_sheet
 
     bank = Bank.open(options.bank)
     for entry in bank.entries().values():
@@ -112,7 +112,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from segwright.files.bank import Bank
+    from segwright.methods.ovdiff.bank import Bank
 
     bank = Bank.open(options.bank)
     wrong = bank.verify()
@@ -124,7 +124,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from segwright.files.bank import Bank
+    from segwright.methods.ovdiff.bank import Bank
 
     Bank.open(options.bank).remove(options.word)
     print(f"removed {options.word} from {options.bank}")

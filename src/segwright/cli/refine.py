@@ -54,7 +54,7 @@ def add_g4seg(command: argparse.ArgumentParser) -> None:
 
 def mask_words(options: argparse.Namespace) -> dict[int, str] | None:
     """Index -> word, given in one of the three ways, or None."""
-    from segwright.refinement import parse_words_map
+    from segwright.files.coarse_masks import parse_words_map
     from segwright.words import vocabulary
 
     if options.words_map is not None:
@@ -71,7 +71,7 @@ def mask_words(options: argparse.Namespace) -> dict[int, str] | None:
 def g4seg_settings(options: argparse.Namespace) -> Any:
     """G4SegSettings with what was given."""
     from segwright.refine import InversionSettings
-    from segwright.refinement import RefinementSettings
+    from segwright.runs.refine_masks import RefinementSettings
 
     names = ("timestep", "beta", "passes", "seed")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
@@ -91,7 +91,7 @@ def _refine(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from segwright.images import find_photos
-    from segwright.refinement import RefinementSettings, refine_masks
+    from segwright.runs.refine_masks import RefinementSettings, refine_masks
     from segwright.weights import load
 
     settings = RefinementSettings(options.refiners, crf=options.crf, g4seg=g4seg_settings(options))
@@ -113,9 +113,9 @@ def _refine(options: argparse.Namespace) -> int:
 
 def explain_mask(options: argparse.Namespace) -> int:
     """``segwright explain PHOTO --mask COARSE.png --with g4seg``."""
-    from segwright.explanation import explain_g4seg
+    from segwright.files.coarse_masks import read_coarse
     from segwright.images import read
-    from segwright.refinement import read_coarse
+    from segwright.refine.g4seg.explain import explain_g4seg
     from segwright.weights import load
 
     if options.refiners != "g4seg":

@@ -53,7 +53,7 @@ def _add_explain(commands: Any) -> None:
 def _segment(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segwright.photos import segment
+    from segwright.runs.segment import segment
     from segwright.runs.sources import find
 
     words, photos = vocabulary(options), find(options.photos)
@@ -95,8 +95,8 @@ def _explain(options: argparse.Namespace) -> int:
         return explain_mask(options)
     if options.words_map is not None:
         raise InputError("--words-map says what a mask's indices are called; give --mask too, or use --words")
-    from segwright.explanation import explain
     from segwright.images import read
+    from segwright.runs.explain import explain
 
     photo, out = Path(options.photo), Path(options.out)
     page = out if out.suffix.lower() in (".html", ".htm") else out / f"{photo.stem}.html"

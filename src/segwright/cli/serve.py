@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from segwright.page import serve
+    from segwright.server.page import serve
 
     limits = (options.megabytes, options.megapixels)
     serve(options.preset, options.device, options.dtype, options.host, options.port, options.banks, *limits)

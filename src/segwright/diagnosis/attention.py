@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from segwright.diagnosis.report import Section, Series, Shot, heat, heat_over, line_plot, table, to_picture
 from segwright.diagnosis.statistics import above, correlation, entropy, found, mask_iou, resized
 from segwright.diagnosis.subject import DiagnoseSettings, Subject, lost
-from segwright.explanation.html import enlarged
+from segwright.files.html import enlarged
 from segwright.methods.clip_es import BACKGROUND_25
-from segwright.methods.dense import backdrop
 from segwright.methods.diffsegmenter import word_map
-from segwright.methods.freeseg_diff import FreeSegDiff, FreeSegDiffSettings
+from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
+from segwright.methods.segmenter import backdrop
 from segwright.models.attention import Recorder, attached
+from segwright.models.ddim import generate, invert
 from segwright.models.diffusion import Diffusion, Embedding
-from segwright.models.inversion import generate, invert
 from segwright.models.sites import find_sites
 from segwright.models.tokens import word_places
 from segwright.types import Image

@@ -19,14 +19,14 @@ from segwright.diagnosis.features import balanced
 from segwright.diagnosis.report import Section, Shot, table
 from segwright.diagnosis.statistics import silhouette
 from segwright.diagnosis.subject import DiagnoseSettings, Subject, Truth, listing
-from segwright.explanation.html import colour_regions, enlarged
+from segwright.files.html import colour_regions, enlarged
 from segwright.files.overlay import overlay
-from segwright.methods.freeseg_diff import FreeSegDiff, FreeSegDiffSettings
-from segwright.methods.open_words import Chosen
+from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
 from segwright.metrics import Matrix, best_match_iou, confusion, miou
 from segwright.models.vae_features import vae_features
 from segwright.types import Image, Segmentation
 from segwright.weights import Networks
+from segwright.words.presence import Chosen
 
 PROMPTS = {"empty": "empty prompt", "caption": "caption", "words": "true words"}
 PARTS = {"unet": "U-Net", "vae": "VAE", "both": "U-Net and VAE"}

@@ -17,10 +17,10 @@ from torch import Tensor
 from segwright.diagnosis.report import Section, Series, Shot, line_plot, table
 from segwright.diagnosis.statistics import silhouette
 from segwright.diagnosis.subject import DiagnoseSettings, Subject
-from segwright.explanation.html import colour_regions, enlarged
+from segwright.files.html import colour_regions, enlarged
 from segwright.metrics import best_match_iou
+from segwright.models.ddim import invert
 from segwright.models.diffusion import Diffusion, Embedding, FeatureSettings
-from segwright.models.inversion import invert
 from segwright.models.sites import RESOLUTIONS, find_sites
 from segwright.regions.kmeans import Clustering, kmeans
 from segwright.weights import Networks

@@ -19,7 +19,7 @@ from torch import Tensor
 from segwright.diagnosis.report import TOGETHER, Section, Shot, cut_out, heat_over, table, wide_mask
 from segwright.diagnosis.statistics import correlation
 from segwright.diagnosis.subject import DiagnoseSettings, Subject
-from segwright.explanation.html import enlarged
+from segwright.files.html import enlarged
 from segwright.models.clip_dense import grad_cam, min_max, patch, pixels
 from segwright.types import Image
 from segwright.weights import Networks

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segwright.explanation.html import document, enlarged, figure, image_bytes
 from segwright.files.colors import color
+from segwright.files.html import document, enlarged, figure, image_bytes
 from segwright.models.clip_dense import min_max
 from segwright.types import Image
 

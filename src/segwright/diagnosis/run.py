@@ -14,8 +14,8 @@ from segwright.diagnosis import attention, averages, conditioning, features, gra
 from segwright.diagnosis.report import Section, page, picture_files
 from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, Truth, check_prompt, prompt_with
 from segwright.errors import InputError
-from segwright.explanation.html import document
 from segwright.files.disk import atomic_write, write_together
+from segwright.files.html import document
 from segwright.files.masks import read_label_map
 from segwright.images import read
 from segwright.types import Image

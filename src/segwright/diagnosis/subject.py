@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.errors import InputError
-from segwright.models.inversion import nearest, timesteps
+from segwright.models.ddim import nearest, timesteps
 from segwright.models.tokens import word_places
 from segwright.types import Image
 from segwright.weights import Networks
@@ -26,7 +26,7 @@ class DiagnoseSettings:
         steps: of DDIM, in generation and inversion (not stated).
         timesteps: at which attention and features are looked at, each moved to the nearest one that ``steps`` pass. The first
             stands for the paper's setting: generation's last step, and noise added once as ODISE adds it (t = 0).
-        rounds: of inversion at each step (``segwright.models.inversion.invert``).
+        rounds: of inversion at each step (``segwright.models.ddim.invert``).
         guidance: of generation; None: the preset's own.
         clusters: K of the k-means pictures (not stated); the first is used everywhere, the others at one timestep.
         blocks: U-Net blocks whose features are clustered, counted from the output (Fig. 4: 6).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,12 @@ def measure(method: Any, items: Sequence[Item], task: Task) -> list[Record]:
     seconds = (time.perf_counter() - start) / len(items)
     counted = zip(items, truths, found, strict=True)
     return [_record(item, truth, labels, task, seconds) for item, truth, labels in counted]
+
+
+def measured(method: Any, items: Sequence[Item], task: Task, batch: int) -> Iterator[list[Record]]:
+    """``batch`` photos at once."""
+    for start in range(0, len(items), batch):
+        yield measure(method, items[start : start + batch], task)
 
 
 def _record(item: Item, truth: Truth, labels: Labels, task: Task, seconds: float) -> Record:

@@ -15,16 +15,16 @@ import numpy as np
 from segwright.datasets.dataset import Dataset
 from segwright.errors import InputError
 from segwright.evaluation.figures import headline, photo_score
-from segwright.evaluation.measuring import Record, Task
-from segwright.evaluation.method import MethodSpec, facts_of, name_of, settings_known, with_settings
+from segwright.evaluation.measuring import Record, Task, measured
 from segwright.evaluation.protocols import TAKES_STUFF, find_protocol, settings_for
 from segwright.evaluation.report import make_report, markdown
 from segwright.evaluation.sheet import encode_sheet
 from segwright.evaluation.store import Store
-from segwright.evaluation.workers import alone, check_workers, measured, together
 from segwright.files.disk import write_together
 from segwright.files.record import encode_record, versions
 from segwright.methods import find_method
+from segwright.methods.base import MethodSpec, facts_of, name_of, settings_known, with_settings
+from segwright.runs.workers import alone, check_workers, together
 from segwright.words.vocabulary import check_words
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 # The command line's name -> module and class; the modules are heavy, so each is imported when it is asked for.
 METHODS = {
-    "freeseg-diff": ("segwright.methods.freeseg_diff", "FreeSegDiff"),
-    "ovdiff": ("segwright.methods.ovdiff", "OVDiff"),
+    "freeseg-diff": ("segwright.methods.freeseg_diff.method", "FreeSegDiff"),
+    "ovdiff": ("segwright.methods.ovdiff.method", "OVDiff"),
     "maskclip": ("segwright.methods.maskclip", "MaskCLIP"),
     "sclip": ("segwright.methods.sclip", "SCLIP"),
     "diffsegmenter": ("segwright.methods.diffsegmenter", "DiffSegmenter"),

@@ -17,10 +17,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.methods.dense import Segmenter, backdrop, check_settings, check_sizes, prompts, resized, to_scores
-from segwright.methods.open_words import Chosen
+from segwright.methods.segmenter import Segmenter, backdrop, check_settings, check_sizes, prompts, resized, to_scores
 from segwright.models.clip_dense import grad_cam, min_max, patch, pixels, scaled
 from segwright.types import Image, Scores
+from segwright.words.presence import Chosen
 
 # The published code's list for VOC.
 BACKGROUND_25 = (
@@ -47,7 +47,7 @@ class CLIPESSettings:
             1 before its CRF; on training scenes of preset mini that is 2).
         background: words that stand for background; None: the preset's own, else the published 25; () for none.
         candidates: stands for the image-level labels: "reference" (ours), "paper", "prefilter", or "none": all words are
-            the photo's labels (``segwright.methods.open_words``).
+            the photo's labels (``segwright.words.presence``).
         refine: refiners, joined by commas, or None. The published pseudo masks are after a CRF
             (``segwright.refine.PRESETS`` has its constants).
         seed: recorded; nothing is drawn at random.

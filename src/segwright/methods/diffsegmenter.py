@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from segwright.errors import InputError
-from segwright.methods.dense import Segmenter, check_settings, resized, to_scores
-from segwright.methods.open_words import Chosen
+from segwright.methods.segmenter import Segmenter, check_settings, resized, to_scores
 from segwright.models.attention import Recorder, attached
 from segwright.models.clip_dense import min_max
 from segwright.models.diffusion import BATCH, Embedding
 from segwright.models.sites import RESOLUTIONS, find_sites
 from segwright.models.tokens import word_places
 from segwright.types import Image, Scores
+from segwright.words.presence import Chosen
 
 OPENING = "a photograph of {}"
 WEIGHTS = ((8, 0.3), (16, 0.5), (32, 0.1), (64, 0.1))
@@ -45,7 +45,7 @@ class DiffSegmenterSettings:
         threshold: of the maps, below which a pixel is background (ours: the best of 0.30 to 0.50 on training scenes of
             preset mini; the published code takes the best of 0.30 to 0.74 on each benchmark).
         candidates: which words get a pass: "reference" (ours, for the published filter), "paper", "prefilter", or "none",
-            all (``segwright.methods.open_words``).
+            all (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (as published).
         seed: of the noise.
     """

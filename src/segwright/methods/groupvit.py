@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.methods.dense import Segmenter, check_settings, check_sizes, sliding, to_scores
-from segwright.methods.open_words import Chosen
+from segwright.methods.segmenter import Segmenter, check_settings, check_sizes, sliding, to_scores
 from segwright.models.groupvit import Groups
 from segwright.types import Image, Scores
+from segwright.words.presence import Chosen
 from segwright.words.templates import GROUPVIT_7
 
 
@@ -32,7 +32,7 @@ class GroupViTSettings:
         most: words that may win in one window, the nearest to it as a whole (5).
         threshold: probabilities below it are background (0.95 for VOC and COCO, 0.35 for Context).
         candidates: which words may win: "none", all (published); "paper", "reference", "prefilter": those believed to be
-            in the photo (``segwright.methods.open_words``).
+            in the photo (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (as published).
         seed: recorded; nothing is drawn at random.
     """

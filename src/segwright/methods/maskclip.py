@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.methods.dense import (
+from segwright.methods.segmenter import (
     BACKGROUND_26,
     Segmenter,
     backdrop,
@@ -26,9 +26,9 @@ from segwright.methods.dense import (
     strongest,
     to_scores,
 )
-from segwright.methods.open_words import Chosen
 from segwright.models.clip_dense import dense_features, pixels
 from segwright.types import Image, Scores
+from segwright.words.presence import Chosen
 from segwright.words.templates import IMAGENET_80
 
 
@@ -47,7 +47,7 @@ class MaskCLIPSettings:
         prompt_denoising: words whose best probability over the photo is below it are out (published: 0.5); 0 is off.
         background: words that stand for background; None: the preset's own, else SCLIP's 26; () for none.
         candidates: which words may win: "none", all (published); "paper", "reference", "prefilter": those believed to be
-            in the photo (``segwright.methods.open_words``).
+            in the photo (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (as published).
         seed: recorded; nothing is drawn at random.
     """

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.methods.dense import (
+from segwright.methods.segmenter import (
     BACKGROUND_26,
     Segmenter,
     backdrop,
@@ -25,9 +25,9 @@ from segwright.methods.dense import (
     strongest,
     to_scores,
 )
-from segwright.methods.open_words import Chosen
 from segwright.models.clip_dense import dense_features
 from segwright.types import Image, Scores
+from segwright.words.presence import Chosen
 from segwright.words.templates import IMAGENET_80
 
 
@@ -48,7 +48,7 @@ class SCLIPSettings:
         threshold: a pixel whose strongest class is less probable is background (published code for VOC: 0.1).
         area: a class on less than this share of the foreground is background (published code for VOC: 0.1).
         candidates: which words may win: "none", all (published); "paper", "reference", "prefilter": those believed to be
-            in the photo (``segwright.methods.open_words``).
+            in the photo (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (the paper's figures are without).
         seed: recorded; nothing is drawn at random.
     """

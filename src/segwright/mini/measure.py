@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from segwright.errors import InputError
-from segwright.methods.freeseg_diff import FreeSegDiff, FreeSegDiffSettings
+from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
 from segwright.metrics import best_match_iou
 from segwright.mini.figures import BATCH, Figures, batches, dataset_miou
-from segwright.mini.measure_ovdiff import ovdiff_rows, support_rows
 from segwright.mini.scenes import STUFF, THINGS
 from segwright.mini.train.tokens import NOTHING
 from segwright.mini.voc import Shipped, read_scenes
@@ -233,17 +232,15 @@ def size_rows(networks: Networks, scenes: Shipped) -> Figures:
 MEASURES: dict[str, Callable[[Networks, Shipped], Figures]] = {
     "clip": clip_rows, "captioner": captioner_rows, "vae": vae_rows, "generation": generation_rows,
     "attention": attention_rows, "regions": region_rows, "freeseg": freeseg_rows, "open": open_rows, "size": size_rows,
-    "ovdiff": ovdiff_rows, "ovdiff_support": support_rows,
 }  # fmt: skip
 ROWS = tuple(MEASURES)
-SHORT = tuple(row for row in ROWS if not row.startswith("ovdiff"))  # OVDiff makes prototypes first, which takes long
 
 
 def measure(
     preset: str = "mini",
     split: str = "val",
     limit: int | None = None,
-    rows: tuple[str, ...] = SHORT,
+    rows: tuple[str, ...] = ROWS,
     scenes: Shipped | None = None,
     dtype: str = "float32",
 ) -> Figures:

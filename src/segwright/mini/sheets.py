@@ -11,9 +11,9 @@ from PIL import Image as Pillow
 
 from segwright.errors import SegwrightError
 from segwright.files.disk import atomic_write
+from segwright.files.grid import grid
 from segwright.files.overlay import overlay
-from segwright.files.sheets import grid
-from segwright.methods.freeseg_diff import FreeSegDiff
+from segwright.methods.freeseg_diff.method import FreeSegDiff
 from segwright.mini.measure import POINTING_TIMESTEP, attention_maps, generate
 from segwright.mini.scenes import THINGS, WORLD, find_font, glyph_image
 from segwright.mini.voc import Shipped, read_scenes

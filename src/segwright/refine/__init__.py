@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from segwright.models.null_text import InversionSettings
 from segwright.refine.crf import PRESETS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
-from segwright.refine.g4seg import g4seg, g4seg_batch
-from segwright.refine.g4seg_settings import G4SegSettings
-from segwright.refine.inversion import InversionSettings
+from segwright.refine.g4seg.method import g4seg, g4seg_batch
+from segwright.refine.g4seg.settings import G4SegSettings
 from segwright.refine.pamr import pamr, pamr_batch
 from segwright.types import Scores
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from segwright.errors import InputError, SegwrightError
-from segwright.evaluation.method import MethodSpec
+from segwright.methods.base import MethodSpec
 from segwright.runs.places import is_url
 from segwright.runs.sources import Photo
 from segwright.runs.work import Made, make_batch, open_all

@@ -1,1 +1,0 @@
-"""Regions or features + words -> scores."""

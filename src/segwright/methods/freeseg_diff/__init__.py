@@ -1,0 +1,1 @@
+"""FreeSeg-Diff (Corradini et al. 2024), in parts: ``method`` is the whole of it."""

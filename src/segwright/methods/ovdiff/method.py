@@ -1,0 +1,341 @@
+"""OVDiff (Karazija et al. 2024): words -> support pictures -> prototypes; a photo's features take the nearest prototype's word.
+
+Making prototypes is ``methods/ovdiff/support.py``; this file matches photos against them (Sec. 3.4).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segwright.errors import InputError
+from segwright.images import resize, stitch, windows
+from segwright.methods.ovdiff.bank import Bank
+from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
+from segwright.methods.ovdiff.extractors import check_extractors, extract
+from segwright.methods.ovdiff.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
+from segwright.methods.ovdiff.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
+from segwright.models.cache import Memory, captions, each
+from segwright.refine.pipeline import parse_refiners, refine
+from segwright.types import Image, Scores, Segmentation, check_image
+from segwright.weights import Networks
+from segwright.words.prefilter import MOST, Filtered, prefilter
+from segwright.words.presence import check_rule, choose
+from segwright.words.vocabulary import check_words
+
+DESIGNED_FOR = 512  # pixels of the diffusion model that the sizes below are stated for; they scale with the preset's
+LONGEST = 8  # a photo's long side counts as at most so many short ones; beyond that it is squeezed
+CHUNK = 4  # windows at once
+ENSEMBLES = ("mean", "standardised")
+
+
+@dataclass(frozen=True)
+class OVDiffSettings:
+    """Defaults: the paper's Sec. 4 and its published code.
+
+    Attributes:
+        extractors: None: all that the bank was made with.
+        ensemble: how several extractors' cosines become one: "mean" (Sec. 4.1), or "standardised": each first brought to the
+            same mean and spread over the photo and its words (ours, for extractors of unlike spread). None: the preset's.
+        short_side: pixels that a photo's short side is brought to.
+        windows: sides of the square sliding windows; () for none (Table 3).
+        stride: of the windows.
+        whole: the whole photo counts as one more window (published code).
+        candidates: which things take part. "prefilter": those that CLIP sees (Sec. 3.4); "paper", "reference": those nearest to the
+            caption's nouns, FreeSeg-Diff's rules (not in this paper); "none": all. Stuff always takes part (published code).
+        most: eta, of the pre-filter.
+        background: "prototypes": background is what is nearest to a background prototype (Sec. 3.4); "threshold": what is
+            nearer than ``threshold`` to nothing (Table 3); "none": there is no background (Table 4).
+        threshold: cosine, for background "threshold" (0.72: Sec. 4.3, by grid search on VOC).
+        prototypes: "all", or "average": only the class-level ones (Table 3).
+        stuff_filter: background prototypes with a higher cosine to a stuff word's are dropped (Sec. 3.4; 0.85: published code);
+            None: all are kept.
+        temperature: cosines divided by it become probabilities, by a softmax; no word changes by it without a refiner (ours,
+            best of 0.005 .. 0.1 on training scenes of the miniature world).
+        refine: refiners in order, joined by commas, or None. PAMR: Table 1's last row, and the published code.
+        seed: of the diffusion noise.
+    """
+
+    extractors: tuple[str, ...] | None = None
+    ensemble: str | None = None
+    short_side: int = 448
+    windows: tuple[int, ...] = (448, 336)
+    stride: int = 224
+    whole: bool = True
+    candidates: str = "prefilter"
+    most: int = MOST
+    background: str = "prototypes"
+    threshold: float = 0.72
+    prototypes: str = "all"
+    stuff_filter: float | None = 0.85
+    temperature: float = 0.02
+    refine: str | None = "pamr"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("background", self.background, ("prototypes", "threshold", "none")),
+            ("prototypes", self.prototypes, ("all", "average")),
+            ("ensemble", self.ensemble, (*ENSEMBLES, None)),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
+        check_rule(self.candidates)
+        if self.extractors is not None:
+            check_extractors(self.extractors)
+        if not self.windows and not self.whole:
+            raise InputError("OVDiff needs windows, or the whole photo; give windows or whole=True")
+        if min(self.short_side, self.stride, *self.windows) < 1 or self.temperature <= 0:
+            raise InputError("short_side, windows and stride must be 1 or more pixels, and temperature above 0")
+        parse_refiners(self.refine)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What a photo is compared with: prototypes for each label that takes part, background (label 0) first if there is one.
+
+    Attributes:
+        labels: M labels, ascending.
+        owners: for each of them, the words whose prototypes it has, as places in the vocabulary.
+        sets: extractor -> for each of them and each of its owners, the prototypes.
+    """
+
+    labels: tuple[int, ...]
+    owners: tuple[tuple[int, ...], ...]
+    sets: dict[str, tuple[tuple[Prototypes, ...], ...]]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One photo on its way, before refinement; ``explain`` shows it."""
+
+    image: Image
+    words: tuple[str, ...]
+    stuff: tuple[int, ...]  # places of the words that are stuff
+    filtered: Filtered | None
+    matching: Matching
+    cosines: Tensor  # (M, H', W') of ``matching.labels``, at the working size
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class OVDiff:
+    """The method with its networks and its bank of prototypes.
+
+    >>> method = OVDiff.load("mini", bank="my-bank")
+    >>> segmentation = method(image, words=["dog", "sofa"])  # words that the bank lacks are made first
+    """
+
+    networks: Networks
+    bank: Bank
+    support: SupportSettings = field(default_factory=SupportSettings)
+    settings: OVDiffSettings = field(default_factory=OVDiffSettings)
+    stuff: tuple[str, ...] = ()
+    progress: Progress | None = None
+    own_bank: bool = False  # not given by the user: without words the caption names them
+    cache: dict[tuple[str, tuple[str, ...]], WordPrototypes] = field(default_factory=dict, repr=False, compare=False)
+    memory: Memory | None = field(default=None, repr=False, compare=False)  # of photos seen before; None: nothing is kept
+    Settings: ClassVar = OVDiffSettings
+
+    @classmethod
+    def load(
+        cls,
+        preset: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+        *,
+        bank: str | os.PathLike[str] | None = None,
+        support: SupportSettings | None = None,
+        stuff: Sequence[str] = (),
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> OVDiff:
+        """A preset's networks, and a bank.
+
+        Args:
+            bank: a folder, begun if there is none; one of the user's cache folder if None ($SEGWRIGHT_BANKS overrides where).
+            support: how words that the bank lacks are made; None: as the bank's others were.
+            stuff: which words are stuff (grass, sky), not things.
+            progress: told of support pictures as they are made; a line on stderr for each word if None.
+            settings: as ``OVDiffSettings``.
+        """
+        networks = ovdiff_networks(preset, device, dtype)
+        made = support or support_of(bank) or SupportSettings()
+        folder = bank if bank is not None else default_bank(networks, made)
+        return cls(
+            networks, open_bank(networks, folder, made), made, OVDiffSettings(**settings), tuple(stuff), progress, bank is None
+        )
+
+    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
+        """Segment one photo, (H, W, 3) uint8.
+
+        Args:
+            words: the vocabulary; those that the bank lacks are made first. None: all words of the bank, or, where no bank was
+                given, the nouns of the photo's caption.
+
+        Raises:
+            InputError: not a photo, unusable words, or a damaged bank.
+            WeightsError: networks that cannot be loaded.
+            OutputError: the bank cannot be written.
+        """
+        return self.many([image], words)[0]
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """Several photos, each as if alone."""
+        return [self.finish(steps) for steps in self.steps(images, words)]
+
+    def steps(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Steps]:
+        """Everything up to the coarse scores."""
+        images = [check_image(image) for image in images]
+        vocabularies = self._vocabularies(images, words)
+        self.make(list(dict.fromkeys(word for v in vocabularies for word in v)))
+        return [self._step(image, v) for image, v in zip(images, vocabularies, strict=True)]
+
+    def make(self, words: Sequence[str]) -> None:
+        """Bring words into the bank."""
+        missing = [word for word in words if self.bank.get(word) is None]
+        if missing and self.progress is None:
+            print(f"segwright: making prototypes of {', '.join(missing)} in {self.bank.folder}", file=sys.stderr, flush=True)
+        make_words(self.networks, self.bank, words, self.support, self.stuff, self.progress)
+
+    def prototypes(self, word: str) -> WordPrototypes:
+        """A word's prototypes, read once."""
+        names = self.settings.extractors or self.support.filled(self.networks).extractors or ()
+        if (word, names) not in self.cache:
+            self.cache[word, names] = read_word(self.bank, word, names, self.networks.device)
+        return self.cache[word, names]
+
+    def _vocabularies(self, images: Sequence[Image], words: Sequence[str] | None) -> list[tuple[str, ...]]:
+        if words is not None:
+            return [check_words(words)] * len(images)
+        if not self.own_bank:
+            known = tuple(self.bank.entries())
+            if not known:
+                raise InputError(f"the bank {str(self.bank.folder)!r} is empty; give words, or make some with segwright prototypes")
+            return [known] * len(images)
+        say = partial(captions, self.networks, self.memory)
+        return [chosen.words for chosen in choose(self.networks, images, None, "none", say=say)]
+
+    def _step(self, image: Image, words: tuple[str, ...]) -> Steps:
+        known = [self.prototypes(word) for word in words]
+        stuff = tuple(i for i, w in enumerate(known) if w.entry.kind == "stuff")
+        filtered, present = self._present(image, words, stuff)
+        kept = sorted({*present} | {*stuff})
+        matching = self.matching(known, kept)
+        cosines = self._cosines(image, matching)
+        return Steps(image, words, stuff, filtered, matching, cosines, self._scores(image, words, matching, cosines))
+
+    def _present(self, image: Image, words: tuple[str, ...], stuff: Sequence[int]) -> tuple[Filtered | None, Sequence[int]]:
+        """Places of the things that are believed to be in the photo, and how the pre-filter found them."""
+        things = [i for i in range(len(words)) if i not in stuff]
+        rule, clip = self.settings.candidates, self.networks.clip
+        if rule == "none" or not things:
+            return None, things
+        if rule == "prefilter":
+            named = [words[i] for i in things]
+            filtered = prefilter(clip.embed_images([image])[0], named, clip.embed_texts, self.settings.most)
+            return filtered, [things[i] for i in filtered.kept]
+        return None, choose(self.networks, [image], words, rule)[0].candidates
+
+    def matching(self, known: Sequence[WordPrototypes], kept: Sequence[int]) -> Matching:
+        """The prototypes that take part, by label (Eq. 4); background from things only, without what resembles stuff."""
+        settings = self.settings
+        stuff = [w for w in known if w.entry.kind == "stuff"]
+        things = tuple(i for i in kept if known[i].entry.kind == "thing")
+        names = list(known[kept[0]].foreground) if kept else []
+        sets: dict[str, tuple[tuple[Prototypes, ...], ...]] = {}
+        owners = [(i,) for i in kept]
+        use_background = settings.background == "prototypes" and bool(things)
+        for name in names:
+            foreground: list[tuple[Prototypes, ...]] = [(self._some(known[i].foreground[name]),) for i in kept]
+            if use_background:
+                resembled = [w.foreground[name].vectors for w in stuff] if settings.stuff_filter is not None else []
+                limit = settings.stuff_filter if settings.stuff_filter is not None else 1.0
+                around = tuple(without_stuff(self._some(known[i].background[name]), resembled, limit) for i in things)
+                foreground.insert(0, around)
+            sets[name] = tuple(foreground)
+        if use_background and all(any(len(p.vectors) for p in s[0]) for s in sets.values()):
+            return Matching((0, *(i + 1 for i in kept)), (things, *owners), sets)
+        if use_background:  # the stuff filter left nothing
+            sets = {name: s[1:] for name, s in sets.items()}
+        return Matching(tuple(i + 1 for i in kept), tuple(owners), sets)
+
+    def _some(self, prototypes: Prototypes) -> Prototypes:
+        return prototypes.only([WHOLE]) if self.settings.prototypes == "average" else prototypes
+
+    def working(self, image: Image) -> tuple[Image, list[tuple[int, int, int, int]]]:
+        """The photo at working size, and its windows (y, x, h, w): sliding ones of each size, and the whole."""
+        settings, scale = self.settings, self.networks.preset.image_size / DESIGNED_FOR
+        short = max(1, round(settings.short_side * scale))
+        height, width = image.shape[:2]
+        longer = min(LONGEST, max(height, width) / min(height, width))
+        size = (round(short * longer), short) if height > width else (short, round(short * longer))
+        photo = resize(image, size)
+        sides = [max(1, round(w * scale)) for w in settings.windows]
+        places = [p for side in sides for p in windows(size[0], size[1], side, max(1, min(side, round(settings.stride * scale))))]
+        return photo, list(dict.fromkeys([*places, (0, 0, *size)] if settings.whole else places))
+
+    def _cosines(self, image: Image, matching: Matching) -> Tensor:
+        """(M, H', W'): the cosine to each label's nearest prototype, of all windows and extractors."""
+        sets = {name: [torch.cat([p.vectors for p in owned]) for owned in s] for name, s in matching.sets.items()}
+        found = [self.matched(image, name, s) for name, s in sets.items() if s]
+        if not found:
+            return torch.zeros(0, 1, 1)
+        how = self.settings.ensemble or self.networks.preset.ensemble
+        return torch.stack(standardised(found) if how == "standardised" and len(found) > 1 else found).mean(0)
+
+    def matched(self, image: Image, extractor: str, sets: Sequence[Tensor]) -> Tensor:
+        """(C, H', W') at working size: cosines to the nearest of each set of prototypes (P, D), averaged over the windows."""
+        photo, places = self.working(image)
+        parts: list[Tensor] = []
+        for i in range(0, len(places), CHUNK):
+            crops = [photo[y : y + h, x : x + w] for y, x, h, w in places[i : i + CHUNK]]
+            maps = match(self._extracted(extractor, crops), sets)
+            sizes = [(h, w) for _, _, h, w in places[i : i + CHUNK]]
+            parts += [F.interpolate(m[None], s, mode="bilinear", align_corners=False)[0] for m, s in zip(maps, sizes, strict=True)]
+        return stitch(parts, places, (photo.shape[0], photo.shape[1]))
+
+    def _extracted(self, extractor: str, crops: Sequence[Image]) -> Tensor:
+        """(B, D, h, w) features of windows; those of a photo seen before are known."""
+        networks, seed = self.networks, self.settings.seed
+        if self.memory is None:
+            return extract(extractor, networks, crops, seed)
+        what = ("cells", extractor, seed)
+        return torch.stack(
+            each(self.memory, what, crops, lambda rows: list(extract(extractor, networks, [crops[i] for i in rows], seed).unbind()))
+        )
+
+    def _scores(self, image: Image, words: tuple[str, ...], matching: Matching, cosines: Tensor) -> Scores:
+        """Cosines at the photo's size as probabilities, with a row for background in any case."""
+        wide = F.interpolate(cosines[None], image.shape[:2], mode="bilinear", align_corners=False)[0] if len(cosines) else cosines
+        if matching.labels[:1] == (0,):
+            return Scores(words, matching.labels, (wide / self.settings.temperature).softmax(0))
+        size = (1, *image.shape[:2])
+        nothing = wide.new_full(size, self.settings.threshold if self.settings.background == "threshold" else -torch.inf)
+        values = (torch.cat([nothing, wide]) / self.settings.temperature).softmax(0) if len(cosines) else wide.new_ones(size)
+        return Scores(words, (0, *matching.labels), values)
+
+    def finish(self, steps: Steps) -> Segmentation:
+        """Refine the coarse scores and take the strongest label."""
+        scores = refine(steps.image, steps.scores, self.settings.refine, self.networks)
+        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
+
+    def _notes(self, steps: Steps) -> dict[str, Any]:
+        filtered = steps.filtered
+        return {
+            "method": "ovdiff",
+            "bank": str(self.bank.folder),
+            "candidates": [steps.words[label - 1] for label in steps.matching.labels if label],
+            "prefilter": None if filtered is None else {"probabilities": filtered.probabilities, "prompts": filtered.prompts},
+            "preset": self.networks.preset.name,
+            "settings": asdict(self.settings) | {"support": self.bank.settings["support"]},
+            "seed": self.settings.seed,
+        }

@@ -1,0 +1,232 @@
+"""What the segmenters of G4Seg's tables share: who competes, windows, scores with present labels only, refinement, notes."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segwright.errors import InputError
+from segwright.images import stitch, windows
+from segwright.models.clip_dense import Eyes, patch, pixels, scaled
+from segwright.refine.pipeline import parse_refiners, refine
+from segwright.types import Image, Scores, Segmentation, check_image
+from segwright.weights import Networks, load
+from segwright.words.presence import Chosen, check_rule, choose
+from segwright.words.vocabulary import check_words
+
+LONGEST = 2048  # of a photo's long side, for networks of 224 pixels (mmsegmentation's resizing, which the published codes use)
+WINDOWS = 16  # through the network at once
+
+# SCLIP's published class list for VOC: what its class "background" stands for.
+BACKGROUND_26 = (
+    "sky", "wall", "tree", "wood", "grass", "road", "sea", "river", "mountain", "sands", "desk", "bed", "building",
+    "cloud", "lamp", "door", "window", "wardrobe", "ceiling", "shelf", "curtain", "stair", "floor", "hill", "rail", "fence",
+)  # fmt: skip
+
+
+class Settings(Protocol):
+    """What every segmenter's settings have."""
+
+    @property
+    def candidates(self) -> str: ...
+    @property
+    def refine(self) -> str | None: ...
+    @property
+    def seed(self) -> int: ...
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse an unknown rule or refiner, and words that are no tuple of words.
+
+    Raises:
+        InputError: one of them.
+    """
+    check_rule(settings.candidates)
+    parse_refiners(settings.refine)
+    for name in ("background", "templates"):
+        if isinstance(given := getattr(settings, name, None), str):
+            raise InputError(f"{name} must be a tuple of texts, got the text {given!r}; write ({given!r},)")
+
+
+def backdrop(
+    given: tuple[str, ...] | None, networks: Networks, published: tuple[str, ...], words: Sequence[str]
+) -> tuple[str, ...]:
+    """The background words that compete: those given, else the preset's own, else the published; none that is a word itself."""
+    own = (networks.preset.habits.background or published) if given is None else given
+    taken = {word.casefold() for word in words}
+    return tuple(word for word in own if word.casefold() not in taken)
+
+
+def prompts(given: tuple[str, ...] | None, networks: Networks, published: tuple[str, ...]) -> tuple[str, ...]:
+    """The prompt templates: those given, else the preset's own, else the published."""
+    return (networks.preset.habits.templates or published) if given is None else given
+
+
+@dataclass(frozen=True)
+class Segmenter(ABC):
+    """Networks and settings that make the coarse scores of one photo after the other.
+
+    Attributes:
+        name: the key of ``METHODS``.
+        Settings: the class of ``settings``.
+        kinds: networks that not every folder has, and that ``load`` asks for.
+    """
+
+    networks: Networks
+    settings: Any
+    name: ClassVar[str]
+    Settings: ClassVar[type]
+    kinds: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def load(
+        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
+    ) -> Self:
+        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as ``cls.Settings``.
+
+        Raises:
+            InputError: unknown device, dtype or values of settings.
+            WeightsError: no such preset, or a folder without one of ``kinds``.
+        """
+        networks = load(preset, device, dtype)
+        for kind in cls.kinds:
+            networks.require(kind)
+        return cls(networks, cls.Settings(**settings))
+
+    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
+        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
+
+        Raises:
+            InputError: not a photo, or unusable words.
+            WeightsError: networks that cannot be loaded.
+        """
+        return self.many([image], words)[0]
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """Several photos, each by itself: its words, its coarse scores, refinement.
+
+        A photo in which no word is believed to be is background everywhere; ``scores`` does not see it.
+
+        Raises:
+            InputError: not photos, or unusable words.
+            WeightsError: networks that cannot be loaded.
+        """
+        photos, vocabulary = [check_image(image) for image in images], None if words is None else check_words(words)
+        chosen = choose(self.networks, photos, vocabulary, self.settings.candidates)
+        return [self._segmented(photo, its) for photo, its in zip(photos, chosen, strict=True)]
+
+    @abstractmethod
+    def scores(self, image: Image, chosen: Chosen) -> Scores:
+        """Coarse scores of one photo, for the words chosen."""
+
+    def _segmented(self, photo: Image, chosen: Chosen) -> Segmentation:
+        coarse = self.scores(photo, chosen) if chosen.candidates else nothing(chosen.words, (photo.shape[0], photo.shape[1]))
+        scores = refine(photo, coarse, self.settings.refine, self.networks)
+        notes = {
+            "method": self.name,
+            "caption": chosen.caption,
+            "keywords": [asdict(k) for k in chosen.keywords],
+            "candidates": list(chosen.present),
+            "dropped": [m.reason for m in chosen.filter.matches if not m.kept] if chosen.filter else [],
+            "preset": self.networks.preset.name,
+            "settings": asdict(self.settings),
+            "seed": self.settings.seed,
+        }
+        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
+
+
+def nothing(words: tuple[str, ...], size: tuple[int, int]) -> Scores:
+    """Background everywhere."""
+    return Scores(words, (0,), torch.ones(1, *size))
+
+
+def to_scores(words: tuple[str, ...], labels: Sequence[int], values: Tensor, size: tuple[int, int]) -> Scores:
+    """Values of background and labels at any resolution -> scores at the photo's, for the labels that win anywhere.
+
+    Labels are dropped before the resize: a vocabulary of 171 words would need gigabytes for a large photo.
+
+    Args:
+        labels: of the rows after the first, ascending.
+        values: (1 + K, h, w) not negative; row 0 is background. Cells of all zeros become background.
+        size: (H, W).
+    """
+    values = values.float().clamp(min=0)
+    empty = values.sum(0) <= 0
+    values = torch.cat([torch.where(empty, 1.0, values[0])[None], values[1:]])
+    present = sorted({0, *values.argmax(0).unique().tolist()})
+    kept = values[present]
+    wide = resized(kept / kept.sum(0).clamp(min=1e-12), size).clamp(min=0)
+    shares = wide / wide.sum(0).clamp(min=1e-12)
+    return Scores(words, tuple(0 if row == 0 else labels[row - 1] for row in present), _whole(shares))
+
+
+def _whole(shares: Tensor) -> Tensor:
+    """Pixels whose labels all lost before the resize are background."""
+    lost = shares.sum(0) < 0.5
+    return torch.cat([torch.where(lost, 1.0, shares[0])[None], shares[1:]])
+
+
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, h, w) -> (N, H, W), bilinear."""
+    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def strongest(values: Tensor, words: int) -> Tensor:
+    """(K + P, h, w) -> (1 + K, h, w): the strongest of the P background words first, then the K words.
+
+    Without background words the first row is zero: every cell gets a word.
+    """
+    back = values[words:].amax(0, keepdim=True) if len(values) > words else torch.zeros_like(values[:1])
+    return torch.cat([back, values[:words]])
+
+
+def fitted(clip: Eyes, image: Image, short: int) -> tuple[int, int]:
+    """(height, width) with the short side at ``short`` (a paper's size, for 224 pixels) and the long one at most ``LONGEST``."""
+    height, width = image.shape[:2]
+    scale = min(scaled(clip, short) / min(height, width), scaled(clip, LONGEST) / max(height, width))
+    return max(patch(clip), round(height * scale)), max(patch(clip), round(width * scale))
+
+
+def sliding(clip: Eyes, image: Image, short: int, window: int, stride: int, look: Callable[[Tensor], Tensor]) -> Tensor:
+    """(N, h, w): logits averaged over overlapping windows of the resized photo (``fitted``).
+
+    Args:
+        short, window, stride: a paper's sizes, for a network of 224 pixels; scaled to this one.
+        look: normalised windows (n, 3, y, x) -> logits (n, N, y', x'), resized to the windows.
+
+    Raises:
+        InputError: stride above window.
+    """
+    size = fitted(clip, image, short)
+    seen = pixels(clip, image, size)
+    places = windows(*size, scaled(clip, window), scaled(clip, stride))
+    cut = (seen[:, :, y : y + h, x : x + w] for y, x, h, w in places)
+    parts = [part for batch in _batches(list(cut)) for part in _at(look(batch), batch)]
+    return stitch(parts, places, size)
+
+
+def _batches(cut: list[Tensor]) -> Iterator[Tensor]:
+    for i in range(0, len(cut), WINDOWS):
+        yield torch.cat(cut[i : i + WINDOWS])
+
+
+def _at(logits: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(logits, (like.shape[2], like.shape[3]), mode="bilinear", align_corners=False)
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes below 1.
+
+    Raises:
+        InputError: one of them.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise InputError(f"{name} must be at least 1, got {size}")

@@ -1,0 +1,230 @@
+"""G4Seg (Zhang et al. 2025): a coarse mask refined by what a diffusion model makes of the photo under that mask.
+
+For each class by itself, all others as background: the photo is noised, denoised in one step under the prompt and the mask
+(``reconstruction``, ``injection``), and every cell of the result looks for the cell of the photo that it resembles most
+(``correspondence``); the foreground probability is mixed with the one found there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segwright.models.controlnet import ControlNet
+from segwright.models.pixels import as_tensor, resize
+from segwright.presets import default_preset
+from segwright.refine.checks import check_pair, check_pairs
+from segwright.refine.g4seg.correspondence import difference, nearest, to_grid
+from segwright.refine.g4seg.reconstruction import Reconstructor
+from segwright.refine.g4seg.settings import SIDE, G4SegSettings
+from segwright.refine.soft import is_hard, soften
+from segwright.types import Image, Scores
+from segwright.weights import Networks, load
+
+DEFAULT = G4SegSettings()
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over one photo; ``segwright explain`` shows it.
+
+    Attributes:
+        labels: the K classes that were looked at: those that are strongest somewhere and have a pixel to be updated.
+        masks: (K, S, S) float32 in 0..1, their coarse masks on the U-Net's square.
+        pictures: (K, 3, S, S) uint8, the reconstructions; empty without correspondence.
+        matches: (K, grid * grid) int64, for each cell of the reconstruction the cell of the photo (Eq. 8).
+        before, after: (M, H, W) float32.
+    """
+
+    labels: tuple[int, ...]
+    masks: Tensor
+    pictures: Tensor
+    matches: Tensor
+    before: Tensor
+    after: Tensor
+
+
+def g4seg(
+    image: Image,
+    scores: Scores,
+    *,
+    model: Networks | None = None,
+    settings: G4SegSettings = DEFAULT,
+    controlnet: ControlNet | None = None,
+) -> Scores:
+    """Refine scores by semantic correspondence between the photo and its reconstruction under the coarse masks.
+
+    Classes that are strongest nowhere, and pixels whose probability the filter ``certain`` keeps out, stay as they are.
+    What a class gains or loses at a pixel is taken from or given to background (its complement, Sec. III-A; where a photo has
+    no background at all, nothing is given to it), and the scores of pixels that changed are divided by their sum. A pixel
+    without a change keeps its scores bit for bit, so with ``beta`` 1 nothing changes at all.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        scores: (M, H, W), the photo's size. Not modified. A hard mask (0 and 1 only) comes back unchanged under the filter, unless
+            the settings soften it.
+        model: networks with "diffusion" and "clip"; None: those of the default preset.
+        controlnet: injects the masks, in place of attention (Table VIII); ``segwright.weights.load_controlnet``.
+
+    Returns:
+        Scores of the same words and labels, summing to 1, on the device of ``scores``.
+
+    Raises:
+        InputError: image and scores differ in size, or a layer that CLIP does not have.
+        WeightsError: networks that cannot be loaded, or a ControlNet for another U-Net.
+    """
+    check_pair(image, scores)
+    if len(scores.labels) < 2:
+        return scores
+    last: Tensor | None = None
+    start = starting_point(scores, settings)
+    for done in passes(image, replace(scores, values=start), model or _default_networks(default_preset()), settings, controlnet):
+        last = done.after
+    if last is None:
+        return scores
+    changed = (last != start).any(0)
+    return replace(scores, values=torch.where(changed, last, scores.values.detach()))
+
+
+def g4seg_batch(
+    images: Sequence[Image],
+    scores: Sequence[Scores],
+    *,
+    model: Networks | None = None,
+    settings: G4SegSettings = DEFAULT,
+    controlnet: ControlNet | None = None,
+) -> list[Scores]:
+    """``g4seg`` of many photos, one after the other, so that company changes nothing; the classes of each go together.
+
+    Raises:
+        InputError, WeightsError: as ``g4seg``; or the lists differ in length.
+    """
+    pairs = check_pairs(images, scores)
+    return [g4seg(photo, item, model=model, settings=settings, controlnet=controlnet) for photo, item in pairs]
+
+
+def starting_point(scores: Scores, settings: G4SegSettings = DEFAULT) -> Tensor:
+    """(M, H, W): the scores that the first pass sees."""
+    values = scores.values.detach()
+    return soften(values, settings.soften) if is_hard(values) else values
+
+
+@torch.no_grad()
+def passes(
+    image: Image, scores: Scores, networks: Networks, settings: G4SegSettings = DEFAULT, controlnet: ControlNet | None = None
+) -> Iterator[Pass]:
+    """Each pass as it is done; none where no class has anything to update."""
+    values, maker, seen = scores.values.detach(), None, None
+    for _ in range(settings.passes):
+        rows = _to_do(values, settings)
+        if not rows:
+            return
+        if maker is None:
+            photo = square(image, networks, settings)
+            seen = _features([photo], networks, settings)[0] if settings.correspondence else None
+            maker = Reconstructor(networks.diffusion, networks.diffusion.encode(photo[None].float() / 255), settings, controlnet)
+        labels = tuple(scores.labels[r] for r in rows)
+        words = [scores.words[label - 1] for label in labels]
+        masks = _masks(values, rows, maker.side)
+        pictures, matches, moves = _compared(maker, words, masks, values[rows], seen, networks, settings)
+        after = updated(values, rows, moves, settings)
+        yield Pass(labels, masks, pictures, matches, values, after)
+        values = after
+
+
+def square(image: Image, networks: Networks, settings: G4SegSettings) -> Tensor:
+    """(3, S, S) uint8: the photo squeezed to the U-Net's square, on its device."""
+    side = settings.side or min(SIDE, networks.diffusion.image_size)
+    return resize(as_tensor(image)[None].to(networks.diffusion.device), side, "bicubic")[0]
+
+
+def updated(values: Tensor, rows: Sequence[int], moves: Tensor, settings: G4SegSettings) -> Tensor:
+    """Eq. 9 with the certainty filter.
+
+    Args:
+        values: (M, H, W) probabilities.
+        rows: which K rows are refined.
+        moves: (K, H, W), S[delta] - S.
+    """
+    chosen = values[rows]
+    step = (1 - settings.beta) * moves
+    if settings.certain is not None:
+        low, high = settings.certain
+        step = torch.where((chosen >= low) & (chosen <= high), step, torch.zeros_like(step))
+    out = values.clone()
+    out[rows] = (chosen + step).clamp(min=0)
+    if bool((values[0] > 0).any()):
+        out[0] = (values[0] - step.sum(0)).clamp(min=0)
+    total = out.sum(0)
+    touched = (step != 0).any(0) & (total > 0)
+    return torch.where(touched, out / total.clamp(min=1e-12), values)
+
+
+def _to_do(values: Tensor, settings: G4SegSettings) -> list[int]:
+    """Rows of classes that are strongest somewhere and have a pixel in the filter's range."""
+    strongest = set(values.argmax(0).unique().tolist())
+    low, high = settings.certain or (0.0, 1.0)
+    return [r for r in range(1, len(values)) if r in strongest and bool(((values[r] >= low) & (values[r] <= high)).any())]
+
+
+def _masks(values: Tensor, rows: Sequence[int], side: int) -> Tensor:
+    """(K, S, S) float32: where each class is strongest, resized by area."""
+    hard = values.argmax(0) == torch.tensor(rows, device=values.device)[:, None, None]
+    return F.interpolate(hard[None].float(), (side, side), mode="area")[0]
+
+
+def _compared(
+    maker: Reconstructor, words: list[str], masks: Tensor, chosen: Tensor, seen: Tensor | None, networks: Networks,
+    settings: G4SegSettings,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Pictures (K, 3, S, S) uint8, matches (K, N) and S[delta] - S, (K, H, W), of all classes."""
+    grid = settings.grid
+    if seen is None:
+        maps = torch.cat(in_blocks(len(words), settings.batch, lambda s: maker.attention(words[s], masks[s], grid)))
+        small = F.interpolate(chosen[None], (grid, grid), mode="area")[0]
+        gap = maps.view_as(small).to(small) - small
+        moves = F.interpolate(gap[None], tuple(chosen.shape[1:]), mode="bilinear", align_corners=False)[0]
+        return masks.new_empty(0, dtype=torch.uint8), masks.new_empty(0, dtype=torch.long), moves
+
+    def work(block: slice) -> tuple[Tensor, Tensor]:
+        made = (maker(words[block], masks[block]) * 255).round().to(torch.uint8)
+        found = _features(list(made), networks, settings)
+        return made, torch.stack([nearest(seen, one, settings.reach) for one in found])
+
+    parts = in_blocks(len(words), settings.batch, work)
+    matches = torch.cat([p[1] for p in parts]).to(chosen.device)
+    return torch.cat([p[0] for p in parts]), matches, difference(chosen, matches, grid)
+
+
+def _features(pictures: list[Tensor], networks: Networks, settings: G4SegSettings) -> Tensor:
+    """(B, C, grid * grid) float32 of CLIP's image tower."""
+    side = settings.clip_side or settings.grid * int(networks.clip.model.config.vision_config.patch_size)
+    return to_grid(networks.clip.patch_features(pictures, settings.layer, side), settings.grid)
+
+
+def in_blocks(count: int, batch: int, work: Callable[[slice], T]) -> list[T]:
+    """``work`` on consecutive blocks of at most ``batch``; where the memory does not hold a block, on halves of it."""
+    done: list[T] = []
+    start, size = 0, min(batch, count)
+    while start < count:
+        try:
+            done.append(work(slice(start, min(start + size, count))))
+        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if size == 1 or (not isinstance(error, MemoryError) and "memory" not in str(error)):
+                raise
+            size = (size + 1) // 2
+            continue
+        start += size
+    return done
+
+
+@cache
+def _default_networks(preset: str) -> Networks:
+    return load(preset)

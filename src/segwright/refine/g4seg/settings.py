@@ -1,0 +1,85 @@
+"""What G4Seg can be told, with the sources of its defaults."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from segwright.errors import InputError
+from segwright.models.null_text import InversionSettings
+from segwright.refine.checks import check_count
+
+SIDE = 512  # pixels; Sec. VI: "all images are resized to (512, 512)"
+
+
+@dataclass(frozen=True)
+class G4SegSettings:
+    """Defaults: the paper's where it has them; the others from a sweep (docs/methods/g4seg.md).
+
+    Attributes:
+        timestep: that the photo is noised to, 1 .. 999 (Sec. VI, Fig. 4: 400).
+        cross, self_: injection weights of Eq. 5 for cross- and self-attention (not in the paper).
+        half: share of a cell that a mask must cover for the cell to be inside; None injects the share itself. The paper
+            has binary masks and does not say how they are brought to the resolutions of the U-Net.
+        beta: of Eq. 9, 0..1. 0.8 for open vocabulary, 0.9 for weakly supervised masks (Sec. VI).
+        certain: only foreground probabilities in this range are updated (Table III); None: all.
+        passes: how often the whole is done (not in the paper; 1 is what it describes).
+        layer: of CLIP's image tower, -1 the last (not in the paper).
+        grid: cells a side on which cells are matched (not in the paper).
+        clip_side: pixels of the pictures that CLIP sees; None: so many that it has ``grid`` cells itself. Other features are
+            interpolated to the grid (not in the paper).
+        reach: how far a match may lie, as a share of the square's side. Ours; None: anywhere, as Eq. 8 has it.
+        soften: for hard masks (every pixel sure of its label), which the filter else leaves as they are: their outlines are first
+            blurred with this share of the picture's sides as standard deviation; no label changes by that. 0: a hard mask comes
+            back as it went in. Only whoever knows that a mask is coarse should set it (not in the paper, whose masks are soft).
+        correspondence: False mixes with the U-Net's own cross-attention to the class's name, min-max scaled, in place
+            of the matched scores: our reading of Table III's row with injection alone.
+        prompt: "A photo of {}" (Sec. II-C1).
+        seed: of the noise.
+        side: pixels of the square that the photo is squeezed to; None: 512, or what the U-Net was made for if less.
+        batch: classes at once; halved by itself where the memory does not hold them.
+        inversion: null-text inversion in place of one step (Table IV); None: one step.
+        layout_colors: (word, (red, green, blue) in 0..255) pairs, for a ControlNet that was trained on coloured layouts; other
+            words are white, and the ground is black.
+
+    Raises:
+        InputError: a setting outside its range.
+    """
+
+    timestep: int = 400
+    cross: float = 1.0
+    self_: float = 0.3
+    half: float | None = 0.5
+    beta: float = 0.8
+    certain: tuple[float, float] | None = (0.2, 0.6)
+    passes: int = 1
+    layer: int = -1
+    grid: int = 48
+    clip_side: int | None = None
+    reach: float | None = 0.125
+    soften: float = 0.0
+    correspondence: bool = True
+    prompt: str = "A photo of {}"
+    seed: int = 0
+    side: int | None = None
+    batch: int = 8
+    inversion: InversionSettings | None = None
+    layout_colors: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("passes", "grid", "batch"):
+            check_count(name, getattr(self, name))
+        if not 1 <= self.timestep <= 999:
+            raise InputError(f"timestep must lie in 1..999, got {self.timestep}; the paper has 400")
+        if not 0 <= self.beta <= 1:
+            raise InputError(f"beta must lie in 0..1, got {self.beta}; the paper has 0.8")
+        if not (math.isfinite(self.cross) and math.isfinite(self.self_) and 0 <= self.soften < 1):
+            raise InputError(
+                f"cross and self_ must be finite and soften lie in 0..1, got {self.cross}, {self.self_} and {self.soften}"
+            )
+        if self.reach is not None and not self.reach > 0:
+            raise InputError(f"reach must be None or a positive share of the picture's side, got {self.reach}")
+        if self.certain is not None and not (len(self.certain) == 2 and 0 <= self.certain[0] <= self.certain[1] <= 1):
+            raise InputError(f"certain must be None or two ascending probabilities, got {self.certain!r}; the paper has (0.2, 0.6)")
+        if self.prompt.count("{}") != 1:
+            raise InputError(f'prompt needs "{{}}" once, where the word goes, got {self.prompt!r}')

@@ -1,0 +1,178 @@
+"""Photos in, files out: the main job, resumable, with a bad photo among good ones reported and passed over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segwright.errors import InputError, SegwrightError
+from segwright.files.names import ENDINGS
+from segwright.files.record import versions
+from segwright.methods import find_method
+from segwright.methods.base import MethodSpec, facts_of
+from segwright.runs.places import Local, Place, find_place
+from segwright.runs.sources import Photo, find, key
+from segwright.runs.store import Line, Store
+from segwright.runs.work import Made, make
+from segwright.runs.workers import alone, check_workers, together
+from segwright.types import Segmentation
+from segwright.words.vocabulary import check_words
+
+BATCH = 4  # photos through the networks at once
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photo: its files, or the error that stopped it.
+
+    Attributes:
+        photo: as it was given; a URL is a str.
+        segmentation: None if it was made in another process or an earlier run.
+        files: label map, overlay and record.
+        error: what stopped it.
+        facts: ``size`` [width, height], ``segments`` as in NAME.json, ``caption``; empty if it failed or was done earlier.
+        earlier: it was done, or failed, in an earlier run.
+    """
+
+    photo: Photo
+    segmentation: Segmentation | None = None
+    files: tuple[Path | str, ...] = ()
+    error: SegwrightError | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    earlier: bool = False
+
+
+def segment(
+    photos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    method: Any,
+    out: str | os.PathLike[str],
+    words: Sequence[str] | None = None,
+    batch: int = BATCH,
+    workers: int = 1,
+    engine: str = "local",
+    ray_address: str | None = None,
+    restart: bool = False,
+    retry: bool = False,
+) -> Iterator[Outcome]:
+    """Segment photos; yields one Outcome a photo as it is written, those of an earlier run first. Goes on where it was broken off.
+
+    Writes NAME.png (label map), NAME.overlay.png and NAME.json into ``out`` for each, with run.json and manifest.jsonl
+    (``segwright.runs.store``). A photo's mask is the same whatever the batch, order, workers and engine (docs/collections.md).
+
+    Args:
+        photos: files, folders, lists of paths (.txt), patterns and URLs; see ``segwright.runs.sources.find``.
+        method: a ``MethodSpec``, a loaded method, or a function of several photos and words -> their segmentations.
+        out: a folder or URL. If it holds a run of other settings, it is refused.
+        words: the vocabulary, or None for open vocabulary.
+        batch: photos through the networks at once.
+        workers: processes (CPU only) or, with ``engine`` "ray", actors; more than one, or Ray, need a ``MethodSpec``.
+        engine: "local" or "ray".
+        ray_address: of a Ray cluster; None: this machine.
+        restart: throw away the run that is in ``out``.
+        retry: try again what failed in an earlier run.
+
+    Raises:
+        InputError: there is no photo at all, settings that cannot be used, or another run in ``out``.
+        WeightsError: networks that cannot be loaded.
+        OutputError: ``out`` cannot be written, so no other photo could be either.
+    """
+    _check(method, batch, workers, engine)
+    words = None if words is None else check_words(words)
+    found = {key(photo): photo for photo in find(photos)}
+    place = find_place(out)
+    with Store(place, identity(method, words, engine), restart, retry) as store:
+        for name in (name for name in found if name in store.lines):
+            yield _earlier(found[name], store.lines[name], place)
+        todo = [photo for name, photo in found.items() if name not in store.lines]
+        names = store.plan(list(found.values()), place.folder if isinstance(place, Local) else Path("run"))
+        with closing(_work(method, todo, words, batch, workers, engine, ray_address)) as made:
+            for one in made:
+                yield _kept(one, names[key(one.photo)], store)
+
+
+def identity(method: Any, words: Sequence[str] | None, engine: str = "local") -> dict[str, Any]:
+    """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
+    facts = _facts(method, engine)
+    return {
+        "format": 1,
+        **facts,
+        "words": words,
+        "seed": facts["settings"].get("seed"),
+        "versions": versions() | {"numpy": np.__version__},
+    }
+
+
+def _facts(method: Any, engine: str) -> dict[str, Any]:
+    if isinstance(method, MethodSpec):
+        return method.facts() if engine == "local" or method.device is None else _elsewhere(method)
+    owner = getattr(method, "__self__", None) if getattr(method, "__name__", "") == "many" else None
+    if owner is None and callable(method) and hasattr(method, "__qualname__"):
+        return {**facts_of(None), "method": method.__qualname__}
+    return facts_of(method if owner is None else owner)
+
+
+def _elsewhere(spec: MethodSpec) -> dict[str, Any]:
+    """The facts of a spec whose device need not be in this machine."""
+    return {**replace(spec, device="cpu").facts(), "device": str(spec.device).partition(":")[0]}
+
+
+def _check(method: Any, batch: int, workers: int, engine: str) -> None:
+    if engine not in ENGINES:
+        raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if batch < 1:
+        raise InputError(f"batch must be 1 or more, got {batch}")
+    if engine == "local":
+        check_workers(method, workers)
+    elif workers < 1:
+        raise InputError(f"workers must be 1 or more, got {workers}")
+    elif not isinstance(method, MethodSpec):
+        raise InputError("the engine ray needs a MethodSpec, so that each actor can load its own networks; got a loaded method")
+
+
+def _work(
+    method: Any, todo: Sequence[Photo], words: Sequence[str] | None, batch: int, workers: int, engine: str, address: str | None
+) -> Generator[Made, None, None]:
+    if not todo:
+        return
+    several = engine == "ray" or (workers > 1 and len(todo) > 1)
+    if several and words is not None and hasattr(find_method(method.name), "make"):
+        method.load().make(words)  # the words' prototypes, once, before several workers want them
+    if engine == "ray":
+        from segwright.runs.on_ray import work
+
+        gpus = 1 if _facts(method, engine)["device"] == "cuda" else 0
+        yield from work(method, todo, words, batch, workers, address, gpus)
+    elif several:
+        yield from together(method, todo, partial(make, words=words, batch=batch), workers)
+    else:
+        yield from alone(method, todo, partial(make, words=words, batch=batch, keep=True))
+
+
+def _kept(made: Made, name: str, store: Store) -> Outcome:
+    photo, place = key(made.photo), store.place
+    seconds = round(made.seconds, 4)
+    if made.reason is not None:
+        store.add(Line(photo, "failed", reason=made.reason, seconds=seconds), {})
+        return Outcome(made.photo, error=InputError(made.reason))
+    found = tuple(s["word"] for s in made.facts["segments"])
+    store.add(Line(photo, "done", name, found, seconds=seconds, size=tuple(made.facts["size"])), made.files)
+    return Outcome(made.photo, made.segmentation, _files(name, place), facts=made.facts)
+
+
+def _earlier(photo: Photo, line: Line, place: Place) -> Outcome:
+    if line.name is None:
+        return Outcome(photo, error=InputError(line.reason or "it failed"), earlier=True)
+    return Outcome(photo, files=_files(line.name, place), earlier=True)
+
+
+def _files(name: str, place: Place) -> tuple[Path | str, ...]:
+    paths = [place.path(f"{name}{ending}") for ending in ENDINGS]
+    return tuple(Path(path) for path in paths) if isinstance(place, Local) else tuple(paths)

@@ -1,0 +1,47 @@
+"""The page: see a segmentation, understand it, correct it, in a browser. ``segwright serve`` and ``segwright.serve``.
+
+What a person sees is made by plain functions (photo, words, settings -> result -> HTML); Gradio only wires them together.
+"""
+
+from __future__ import annotations
+
+import os
+
+from segwright.errors import InputError
+
+
+def serve(
+    preset: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    banks: str | os.PathLike[str] | None = None,
+    megabytes: float = 20.0,
+    megapixels: float = 16.0,
+) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        preset, device, dtype: as for ``segwright.load``.
+        host: "127.0.0.1": this machine only; "0.0.0.0": everybody who can reach it, without a password.
+        port: None: the first free one from 7860 on.
+        banks: folder for the banks of prototypes made on the page (default: "page" in the cache of banks).
+        megabytes, megapixels: of an uploaded file, at most.
+
+    Raises:
+        InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.
+        WeightsError: an unknown preset.
+    """
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"the page needs Gradio, which cannot be imported ({error}); pip install 'segwright[page]'") from error
+    from segwright.server.page.app import run
+    from segwright.server.page.studio import Studio
+    from segwright.server.page.uploads import Limits
+
+    run(Studio(preset, device, dtype, banks, Limits(megabytes, megapixels)), host, port)
+
+
+__all__ = ["serve"]

@@ -1,0 +1,128 @@
+"""The page put together, and its server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio looks
+
+import gradio as gr
+
+from segwright.errors import InputError
+from segwright.images import read
+from segwright.mini.voc import data_folder
+from segwright.server.page import diagnose_tab, prototypes_tab, refine_tab, segment_tab, why_tab
+from segwright.server.page.parts import HERE, Page
+from segwright.server.page.studio import Request, Studio
+
+FIRST_PORT, LAST_PORT = 7860, 7960
+OLDEST = 3600  # seconds that an upload is kept
+HARD = 5  # times the limit: what Gradio refuses before it is here; what is smaller gets our own sentence
+SESSIONS = 8  # whose results are kept, each up to a few hundred megabytes; the oldest forget theirs
+SYSTEM = ("system-ui", "sans-serif")
+MONO = ("ui-monospace", "monospace")
+
+
+def make(studio: Studio, folder: Path) -> gr.Blocks:
+    """The page's tabs.
+
+    Args:
+        folder: for temporary files.
+    """
+    page = Page(studio, folder)
+    with gr.Blocks(title="segwright", analytics_enabled=False, delete_cache=(OLDEST // 6, OLDEST)) as blocks:
+        said = f"Preset {escape(studio.preset)}. Photos go to this server and nowhere else."
+        gr.HTML(f'<h1>segwright</h1><p class="sw-note">{said}</p>')
+        with gr.Tabs():
+            with gr.Tab("Segment"):
+                first = segment_tab.build(page)
+            with gr.Tab("Why"):
+                why_tab.build(page, first)
+            with gr.Tab("Prototypes"):
+                prototypes_tab.build(page, first)
+            with gr.Tab("Refine"):
+                refine_tab.build(page)
+            with gr.Tab("Diagnose"):
+                diagnose_tab.build(page)
+        blocks.unload(page.leave)
+    return blocks.queue(default_concurrency_limit=4, max_size=32)
+
+
+@contextmanager
+def serving(studio: Studio, host: str = "127.0.0.1", port: int | None = None) -> Iterator[str]:
+    """The page's address while it is served; temporary files are removed in the end.
+
+    Raises:
+        InputError: the port is taken, or the host is none of this machine's.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="segwright-page-"))
+    before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "GRADIO_SHARE")}
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+    os.environ.pop("GRADIO_SHARE", None)
+    blocks = make(studio, folder)
+    try:
+        _, url, _ = blocks.launch(**_options(studio, host, port), allowed_paths=[str(folder / "sessions")])
+        yield url
+    except OSError as error:
+        raise InputError(
+            f"the page cannot be served on {host}, port {port or 'any'} ({error}); choose another --port or --host"
+        ) from error
+    finally:
+        blocks.close(verbose=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def run(studio: Studio, host: str, port: int | None) -> None:
+    """Serve until interrupted or told to end, and tidy up."""
+    warm(studio)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with serving(studio, host, port) as url:
+            print(f"segwright: the page is at {url} (preset {studio.preset}); stop it with Ctrl+C", flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        print("segwright: stopped")
+
+
+def warm(studio: Studio) -> None:
+    """Open networks that lie in this machine before the first person waits for them; those on a hub are fetched when asked for."""
+    if not studio.networks.preset.parts:
+        studio.segment(read(sorted((data_folder() / "JPEGImages").glob("val_*.jpg"))[0]), "sample", Request("dog"))
+
+
+def _options(studio: Studio, host: str, port: int | None) -> dict[str, Any]:
+    theme = gr.themes.Base(
+        primary_hue="blue", font=[gr.themes.Font(f) for f in SYSTEM], font_mono=[gr.themes.Font(f) for f in MONO]
+    )
+    return {
+        "server_name": host,
+        "server_port": port,
+        "share": False,
+        "quiet": True,
+        "prevent_thread_lock": True,
+        "show_error": False,
+        "max_file_size": int(HARD * studio.limits.megabytes * 1e6),
+        "state_session_capacity": SESSIONS,
+        "enable_monitoring": False,
+        "footer_links": ["api"],
+        "ssr_mode": False,
+        "pwa": False,
+        "theme": theme,
+        "css_paths": [HERE / "style.css"],
+    }
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt

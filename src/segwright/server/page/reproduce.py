@@ -1,0 +1,125 @@
+"""The command line and the Python lines that make a result of the page again, bit for bit on the same machine."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segwright.methods import METHODS
+from segwright.methods.ovdiff.support import SupportSettings
+from segwright.server.page.studio import RefineResult, Result
+
+Loading = tuple[Any, str | None, str]  # preset, device, dtype
+IN_SW = {"freeseg-diff": "FreeSegDiff", "ovdiff": "OVDiff"}
+
+
+def segment_command(result: Result) -> str:
+    """``segwright segment ...``."""
+    spec = result.spec
+    parts = ["segwright", "segment", result.photo, *_words(result.words), "--method", spec.name]
+    parts += _networks(spec.preset, spec.device, spec.dtype)
+    for name, value in [*spec.settings.items(), *spec.extras.items()]:
+        parts += _flag(name, value)
+    return shlex.join([*parts, "-o", "out"])
+
+
+def segment_lines(result: Result) -> str:
+    """Python."""
+    spec = result.spec
+    arguments = _arguments(spec.preset, spec.device, spec.dtype, {**spec.extras, **spec.settings})
+    words = "" if result.words is None else f", words={list(result.words)!r}"
+    if spec.name in IN_SW:
+        imports, kind = "", f"sw.{IN_SW[spec.name]}"
+    else:
+        module, kind = METHODS[spec.name]
+        imports = f"from {module} import {kind}\n"
+    return (
+        f"import segwright as sw\n{imports}"
+        f"image = sw.read({result.photo!r})\n"
+        f"method = {kind}.load({arguments})\n"
+        f"segmentation = method(image{words})\n"
+        f'sw.save(segmentation, "out/result.png", image)\n'
+    )
+
+
+def refine_command(result: RefineResult) -> str:
+    """``segwright refine ...``."""
+    named = ["--words-map", result.request.words_map] if result.request.words_map.strip() else []
+    parts = ["segwright", "refine", result.photo, "--mask", result.request.mask.name, *named]
+    return shlex.join([*parts, "--with", result.request.refiners, *_networks(*result.loading), "-o", "out"])
+
+
+def refine_lines(result: RefineResult) -> str:
+    """Python."""
+    words = f"parse_words_map({result.request.words_map!r})" if result.request.words_map.strip() else "None"
+    return (
+        "import segwright as sw\n"
+        "from segwright.files.coarse_masks import parse_words_map\nfrom segwright.runs.refine_masks import RefinementSettings\n"
+        f"networks = sw.load({_arguments(*result.loading, {})})\n"
+        f"settings = RefinementSettings({result.request.refiners!r})\n"
+        f"for done in sw.refine_masks({result.photo!r}, {result.request.mask.name!r}, "
+        f'"out", {words}, networks, settings):\n'
+        '    print(done.file, done.error or "")\n'
+    )
+
+
+def bank_command(loading: Loading, words: Sequence[str], stuff: Sequence[str], folder: str, settings: SupportSettings) -> str:
+    """``segwright prototypes ...``."""
+    parts = ["segwright", "prototypes", ", ".join(words), "-o", folder, *_networks(*loading)]
+    parts += ["--support", str(settings.pictures), "--batch", str(settings.batch)]
+    parts += ["--steps", str(settings.sampling.steps)] if settings.sampling else []
+    return shlex.join(parts + (["--stuff", ", ".join(stuff)] if stuff else []))
+
+
+def bank_lines(loading: Loading, words: Sequence[str], stuff: Sequence[str], folder: str, settings: SupportSettings) -> str:
+    """Python."""
+    kinds = f", stuff={list(stuff)!r}" if stuff else ""
+    sampling = f", sampling={settings.sampling!r}" if settings.sampling else ""
+    imports = "from segwright.models.sampling import SamplingSettings\n" if settings.sampling else ""
+    return (
+        f"import segwright as sw\n{imports}"
+        f"support = sw.SupportSettings(pictures={settings.pictures}, batch={settings.batch}{sampling})\n"
+        f"method = sw.OVDiff.load({_arguments(*loading, {})}, bank={folder!r}, support=support{kinds})\n"
+        f"method.make({list(words)!r})\n"
+    )
+
+
+def diagnose_command(loading: Loading, photo: str, words: Sequence[str], parts: Sequence[str]) -> str:
+    """``segwright diagnose ...``."""
+    given = ["segwright", "diagnose", photo, "--words", ", ".join(words), "--only", ",".join(parts), *_networks(*loading)]
+    return shlex.join([*given, "-o", "out"])
+
+
+def diagnose_lines(loading: Loading, photo: str, words: Sequence[str], parts: Sequence[str]) -> str:
+    """Python."""
+    return (
+        "import segwright as sw\n"
+        f'page = sw.diagnose({photo!r}, {list(words)!r}, "out", only={list(parts)!r}, preset={_arguments(*loading, {})})\n'
+        "print(page)\n"
+    )
+
+
+def _words(words: Sequence[str] | None) -> list[str]:
+    return [] if words is None else ["--words", ", ".join(words)]
+
+
+def _networks(preset: Any, device: str | None, dtype: str) -> list[str]:
+    parts = ["--preset", str(preset)]
+    parts += ["--device", device] if device else []
+    return parts + (["--dtype", dtype] if dtype != "float32" else [])
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    option = "--" + name.replace("_", "-")
+    if value is True:
+        return [option]
+    if value is None:
+        return [option, "none"]
+    return [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+
+def _arguments(preset: Any, device: str | None, dtype: str, others: Mapping[str, Any]) -> str:
+    changed = {"device": device} if device else {}
+    changed |= {"dtype": dtype} if dtype != "float32" else {}
+    return ", ".join([repr(preset), *(f"{name}={value!r}" for name, value in [*changed.items(), *others.items()])])

@@ -1,0 +1,225 @@
+"""What one page works with: networks, memory, banks; and its work as plain functions: photo, words, settings -> result."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segwright.errors import InputError
+from segwright.files.coarse_masks import parse_words_map, read_coarse
+from segwright.methods import find_method
+from segwright.methods.base import MethodSpec
+from segwright.methods.ovdiff.bank import Bank
+from segwright.methods.ovdiff.default_bank import banks_folder
+from segwright.models.cache import Memory
+from segwright.presets import default_preset, find_preset
+from segwright.refine import crf, g4seg
+from segwright.refine.pipeline import refine
+from segwright.runs.refine_masks import RefinementSettings
+from segwright.server.page.uploads import Limits
+from segwright.server.page.work import Job
+from segwright.types import Image, Scores, Segmentation
+from segwright.weights import Networks, load
+from segwright.words.vocabulary import parse_words
+
+OWN = "method's own"  # of settings: nothing chosen
+NO_REFINER = "none"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of the first tab.
+
+    Attributes:
+        words: as typed, separated by commas; empty: the photo's caption names them.
+        method: one of ``METHODS``.
+        settings: those that were chosen; OWN, None and "" count as not chosen.
+        bank: name of a bank of the page, for ovdiff.
+        stuff: which of the words are stuff, as typed, for ovdiff.
+    """
+
+    words: str = ""
+    method: str = "freeseg-diff"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    bank: str = ""
+    stuff: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A segmentation, and all that tells how to make it again.
+
+    Attributes:
+        photo: the file's name.
+        words: as given to the method.
+        spec: the method and its settings, as chosen.
+        method: the loaded one; ``explain`` asks it again.
+        seconds: that it took.
+        steps: of methods that have steps.
+    """
+
+    photo: str
+    image: Image
+    words: tuple[str, ...] | None
+    spec: MethodSpec
+    method: Any
+    segmentation: Segmentation
+    seconds: float
+    steps: Any = None
+
+
+@dataclass(frozen=True)
+class RefineRequest:
+    """What a person asks of the tab "Refine".
+
+    Attributes:
+        mask: file of the coarse mask, named as the person knows it.
+        words_map: "1=dog, 2=sofa".
+        refiners: joined by commas.
+    """
+
+    mask: Path
+    words_map: str
+    refiners: str = "g4seg,crf"
+
+
+@dataclass(frozen=True)
+class RefineResult:
+    """Before and after; ``loading``: preset, device and dtype."""
+
+    photo: str
+    image: Image
+    request: RefineRequest
+    loading: tuple[str, str | None, str]
+    before: Segmentation
+    segmentation: Segmentation
+    coarse: Scores
+    seconds: float
+
+
+class Studio:
+    """The page's networks, loaded once; what is known of photos; and where its banks lie."""
+
+    def __init__(
+        self,
+        preset: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
+        banks: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.preset = find_preset(default_preset() if preset is None else preset).name
+        self.device, self.dtype = device, dtype
+        self.limits = limits or Limits()
+        self.memory = memory or Memory()
+        self.banks = Path(banks).expanduser() if banks is not None else banks_folder() / "page"
+        self._networks: dict[str, Networks] = {}
+        self.networks = self.shared(load(self.preset, device, dtype))
+
+    @property
+    def loading(self) -> tuple[str, str | None, str]:
+        """Preset, device and dtype, as ``segwright.load`` takes them."""
+        return self.preset, self.device, self.dtype
+
+    def shared(self, networks: Networks) -> Networks:
+        """The networks that are loaded already, in place of equal ones that are not."""
+        return self._networks.setdefault(repr(sorted(networks.swapped.items())), networks)
+
+    def spec(self, request: Request) -> MethodSpec:
+        """The method with the settings that were chosen, as far as it has them.
+
+        Raises:
+            InputError: no such method, or no such bank.
+        """
+        known = {f.name for f in fields(find_method(request.method).Settings)}
+        chosen = {k: v for k, v in request.settings.items() if k in known and v not in (OWN, None, "", False)}
+        if chosen.get("refine") == NO_REFINER:
+            chosen["refine"] = None
+        extras: dict[str, Any] = {}
+        if request.method == "ovdiff":
+            extras |= {"bank": str(self.bank_path(request.bank))} if request.bank else {}
+            extras |= {"stuff": parse_words(request.stuff)} if request.stuff.strip() else {}
+        return MethodSpec(request.method, self.preset, self.device, self.dtype, chosen, extras)
+
+    def method(self, spec: MethodSpec, job: Job) -> Any:
+        """The method of a spec on the page's own networks and memory; support pictures are told of to the job."""
+        extras = dict(spec.extras)
+        if spec.name == "ovdiff":
+            extras["progress"] = partial(_tell_pictures, job)
+        made = find_method(spec.name).load(spec.preset, spec.device, spec.dtype, **extras, **spec.settings)
+        kept = {"memory": self.memory} if hasattr(made, "memory") else {}
+        return replace(made, networks=self.shared(made.networks), **kept)
+
+    def segment(self, image: Image, photo: str, request: Request, job: Job | None = None) -> Result:
+        """Segment one photo.
+
+        Raises:
+            SegwrightError: as the method.
+            Stopped: the job was told to stop.
+        """
+        job = job or Job()
+        began = time.perf_counter()
+        words = parse_words(request.words) if request.words.strip() else None
+        spec = self.spec(request)
+        job.say("Opening the networks")
+        method = self.method(spec, job)
+        if not hasattr(method, "steps"):
+            segmentation = method(image, words)
+            return Result(photo, image, words, spec, method, segmentation, time.perf_counter() - began)
+        steps = method.steps([image], words)[0]
+        job.say("Sharpening the outlines")
+        return Result(photo, image, words, spec, method, method.finish(steps), time.perf_counter() - began, steps)
+
+    def refine(self, image: Image, photo: str, request: RefineRequest, job: Job | None = None) -> RefineResult:
+        """Refine one photo's coarse mask, as ``segwright refine`` does.
+
+        Raises:
+            SegwrightError: an unusable mask, words or refiners.
+        """
+        job = job or Job()
+        began = time.perf_counter()
+        words = parse_words_map(request.words_map) if request.words_map.strip() else None
+        if words is None and "g4seg" in request.refiners:
+            raise InputError("g4seg must know what the mask's indices are called; write for example 1=dog, 2=sofa")
+        settings = RefinementSettings(request.refiners)
+        coarse = read_coarse(request.mask, (image.shape[0], image.shape[1]), words, settings.trust)
+        job.say(f"Refining with {request.refiners.replace(',', ', then ')}")
+        own = {"crf": partial(crf, settings=settings.crf), "g4seg": partial(g4seg, model=self.networks, settings=settings.g4seg)}
+        scores = refine(image, coarse, request.refiners, self.networks, own)
+        before, after = (Segmentation(s.words, s.argmax().cpu().numpy(), s) for s in (coarse, scores))
+        return RefineResult(photo, image, request, self.loading, before, after, coarse, time.perf_counter() - began)
+
+    def bank_path(self, name: str) -> Path:
+        """The folder of a bank by its name.
+
+        Raises:
+            InputError: a name that is none.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", name):
+            raise InputError(f"a bank's name has up to 40 letters, digits, - and _ (without accents), got {name[:60]!r}")
+        return self.banks / name
+
+    def bank_names(self) -> list[str]:
+        """The banks of the page."""
+        return sorted(p.parent.name for p in self.banks.glob("*/bank.json"))
+
+    def bank(self, name: str) -> Bank:
+        """An existing bank.
+
+        Raises:
+            InputError: there is none.
+        """
+        if name not in self.bank_names():
+            raise InputError(f"there is no bank {name!r} yet; build one first")
+        return Bank.open(self.bank_path(name))
+
+
+def _tell_pictures(job: Job, word: str, made: int, of: int) -> None:
+    job.say(f"Drawing support pictures of {word}: {made} of {of}", made / of)

@@ -1,0 +1,128 @@
+"""How a result came about, region by region, and the Critical Look's report of a photo, as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from segwright.diagnosis.report import heat_over
+from segwright.diagnosis.run import SECTIONS
+from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, prompt_with
+from segwright.errors import InputError
+from segwright.files.html import figure, image_bytes
+from segwright.methods.freeseg_diff import explain as freeseg_diff
+from segwright.methods.freeseg_diff.method import FreeSegDiff
+from segwright.methods.ovdiff import explain as ovdiff
+from segwright.methods.ovdiff.method import OVDiff
+from segwright.server.page.figure import NOTHING, percent, regions_figure
+from segwright.server.page.studio import Result
+from segwright.server.page.work import Job
+from segwright.types import Image
+from segwright.weights import Networks
+from segwright.words.vocabulary import parse_words
+
+RIVALS = 5  # words shown a region
+OVERLAP = 0.05  # of a word's pixels that a region must hold to be shown for it
+SIDE = 220  # pixels of a map
+
+
+def why(result: Result, job: Job | None = None) -> str:
+    """The regions to choose from, a section for each of them, and the method's own steps.
+
+    Raises:
+        Stopped: the job was told to stop.
+    """
+    job, found = job or Job(), result.segmentation
+    labels = [int(label) for label in np.unique(found.labels)]
+    parts = []
+    for i, label in enumerate(labels):
+        job.say(f"Looking at {_word(result, label)}", i / len(labels))
+        parts.append(_section(result, label))
+    regions = regions_figure(result.image, found, result.photo, picks=True)
+    return f'{regions}{"".join(parts)}<div class="sw-steps">{_steps(result)}</div>'
+
+
+def diagnose(image: Image, photo: str, words: str, parts: Sequence[str], networks: Networks, job: Job | None = None) -> str:
+    """The Critical Look's report: where the networks' features fail on this photo.
+
+    Args:
+        words: as typed.
+        parts: of ``PARTS``.
+
+    Raises:
+        InputError: no words or no parts.
+        Stopped: the job was told to stop.
+    """
+    job = job or Job()
+    if not parts:
+        raise InputError(f"choose at least one part of the report: {', '.join(PARTS)}")
+    named = parse_words(words)
+    caption = networks.captioner.caption([image])[0]
+    subject = Subject(photo, image, named, prompt_with(networks, caption, named), caption)
+    shown = [f"<p>Caption: <q>{escape(caption)}</q>. Prompt: <q>{escape(subject.prompt)}</q>.</p>"]
+    for i, part in enumerate(p for p in PARTS if p in parts):
+        job.say(f"Diagnosing: {part}", i / len(parts))
+        shown.append(SECTIONS[part](networks, subject, DiagnoseSettings()).html())
+    return f'<div class="sw-steps">{"".join(shown)}</div>'
+
+
+def _word(result: Result, label: int) -> str:
+    return result.segmentation.words[label - 1] if label else NOTHING
+
+
+def _section(result: Result, label: int) -> str:
+    where = np.asarray(result.segmentation.labels == label)
+    head = f"<h3>{escape(_word(result, label))}, {percent(float(where.mean()))} of the photo</h3>"
+    own = ""
+    if isinstance(result.method, FreeSegDiff):
+        own = _regions_of(result, where)
+    elif isinstance(result.method, OVDiff):
+        own = ovdiff.region(result.steps, result.segmentation, result.method, label)
+    body = f"{head}{_rivals(result, where)}{own}{_map(result, label)}"
+    return f'<section class="sw-section" data-label="{label}" hidden>{body}</section>'
+
+
+def _rivals(result: Result, where: np.ndarray) -> str:
+    """The words that competed for a region: mean scores over its pixels."""
+    scores = result.segmentation.scores
+    if scores is None:
+        return "<p>This method gives labels without scores.</p>"
+    means = scores.values.cpu().numpy()[:, where].mean(1)
+    order = np.argsort(-means, kind="stable")[:RIVALS].tolist()
+    rows = "".join(
+        f"<tr><td>{escape(_word(result, scores.labels[i]))}</td><td>{means[i]:.3f}</td>"
+        f'<td><meter min="0" max="1" value="{means[i]:.3f}"></meter></td></tr>'
+        for i in order
+    )
+    return f"<p>Who competed: mean score over the region's pixels, after refinement.</p><table>{rows}</table>"
+
+
+def _regions_of(result: Result, where: np.ndarray) -> str:
+    """FreeSeg-Diff's regions below a word: what CLIP saw, and what it thought of it."""
+    regions = result.steps.regions.cpu().numpy()
+    shares = np.bincount(regions[where], minlength=len(result.steps.named)) / max(1, where.sum())
+    shown = [k for k in np.argsort(-shares, kind="stable").tolist() if shares[k] >= OVERLAP]
+    figures = "".join(freeseg_diff.named_region(result.steps, k) for k in shown)
+    return f"<p>The regions it was made from, as CLIP saw them, and what CLIP took them for:</p>{figures}"
+
+
+def _map(result: Result, label: int) -> str:
+    """Where the word scored."""
+    scores = result.segmentation.scores
+    if scores is None or label not in scores.labels or isinstance(result.method, FreeSegDiff):
+        return ""  # its scores are regions
+    values = scores.values[scores.labels.index(label)]
+    return figure(image_bytes(heat_over(result.image, values, SIDE)), f"score of {_word(result, label)}")
+
+
+def _steps(result: Result) -> str:
+    """What the method's own page says."""
+    if isinstance(result.method, FreeSegDiff):
+        return freeseg_diff.body(result.steps, result.segmentation, result.method)
+    if isinstance(result.method, OVDiff):
+        return ovdiff.body(result.steps, result.segmentation, result.method)
+    notes = result.segmentation.notes
+    said = f"<p>Caption: <q>{escape(notes['caption'])}</q></p>" if notes.get("caption") else ""
+    return f"<h2>Words</h2>{said}<p>Took part: <b>{escape(', '.join(notes.get('candidates', ())) or 'none')}</b>.</p>"

@@ -1,0 +1,86 @@
+"""The papers' tables: every row is whole, published figures stand in the papers, rows run or say why not."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from segwright.datasets import DATASETS
+from segwright.errors import InputError
+from segwright.evaluation.tables import FILES, Options, _gain, _read, method_of, names, table, text
+from segwright.methods import METHODS, find_method
+from segwright.methods.base import MethodSpec
+
+PAPERS = Path(__file__).resolve().parents[3] / "shared" / "papers"
+EXPECTED = (
+    [f"freeseg-diff/{n}" for n in range(1, 8)]
+    + [f"ovdiff/{n}" for n in ("1", "2", "3", "4", "fig4")]
+    + [f"g4seg/{n}" for n in ("I", "III", "IV", "VII", "IX", "XI", "fig4")]
+)
+
+
+def test_all_tables_are_there() -> None:
+    assert list(names()) == EXPECTED
+    with pytest.raises(InputError, match="there is no table 'freeseg-diff/9'"):
+        table("freeseg-diff/9")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_row_can_be_run_or_says_why_not(name: str) -> None:
+    """Methods and settings exist (where the method does), data sets too; on both kinds of data."""
+    file, key = name.split("/")
+    paper = _read(file)
+    for row in paper["tables"][key]["rows"]:
+        assert ("method" in row) != ("missing" in row)
+        assert set(row["published"]) <= set(DATASETS)
+        for data in ("voc", "mini"):
+            job = {"preset": paper["preset"], **row, **(row.get("mini", {}) if data == "mini" else {})}
+            if "missing" in job:
+                assert len(job["missing"]) > 10
+            elif job["method"] in METHODS:
+                spec = method_of(job, data, Options(None, data, Path(), None, "cpu", "float32", None, None, 1, 1, None, False))
+                assert isinstance(spec, MethodSpec)
+                known = {f.name for f in fields(find_method(spec.name).Settings)}
+                assert set(spec.settings) <= known
+                assert spec.facts()["preset"] == ("mini" if data == "mini" else job["preset"])
+
+
+@pytest.mark.skipif(not PAPERS.is_dir(), reason="../shared/papers is not here")
+@pytest.mark.parametrize("file", FILES)
+def test_published_figures_stand_in_the_papers_text(file: str) -> None:
+    words = (PAPERS / f"{file}.txt").read_text("utf8")
+    for key, found in _read(file)["tables"].items():
+        for row in found["rows"]:
+            for value in row["published"].values():
+                for number in value.values() if isinstance(value, dict) else [value]:
+                    if number is not None:
+                        assert any(f"{number:.{digits}f}" in words for digits in (1, 2)), (key, row["row"], number)
+
+
+def test_a_row_on_the_miniature_world_runs_and_the_others_are_listed(tmp_path: Path) -> None:
+    lines = table("freeseg-diff/3", data="mini", device="cpu", out=tmp_path, limit=1)
+    assert [line.row for line in lines] == ["CLIP-ViT", "ViT", "DINOv2", "SDM"]
+    assert [bool(line.missing) for line in lines] == [False, True, True, False]
+    assert all(0 < line.measured["miou_per_image"] <= 1 for line in lines if not line.missing)
+    shown = text("freeseg-diff/3", lines)
+    assert "49.52 miou_per_image, 72.19 pixel_accuracy (voc)" in shown
+    assert "- DINOv2 (mini): preset mini has no DINOv2" in shown
+    assert (tmp_path / "freeseg-diff-3.md").read_text("utf8") == shown
+    before = sorted(p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/photos.jsonl"))
+    assert table("freeseg-diff/3", data="mini", device="cpu", out=tmp_path, limit=1) == lines
+    assert sorted(p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/photos.jsonl")) == before, "nothing was run twice"
+
+
+def test_without_data_every_row_says_what_is_missing(tmp_path: Path) -> None:
+    lines = table("freeseg-diff/2", tmp_path, out=tmp_path / "out")
+    assert len(lines) == 4
+    assert all("does not hold voc" in line.missing for line in lines)
+
+
+def test_gain_is_the_mean_over_photos_in_the_range() -> None:
+    assert _gain([0.1, 0.5, 0.9, 1.0], [0.2, 0.4, 0.9, 0.8], [0, 0.4]) == pytest.approx(0.1)
+    assert _gain([0.1, 0.5, 0.9, 1.0], [0.2, 0.4, 0.9, 0.8], [0.8, 1]) == pytest.approx(-0.1)
+    with pytest.raises(InputError, match="no photo's coarse mask"):
+        _gain([0.5], [0.5], [0, 0.4])
