@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate, pad
 
-from segwright.refine import PRESETS, CRFSettings, crf, pamr
+from segwright.refine import CRF_CONSTANTS, CRFSettings, crf, pamr
 from segwright.types import Scores
 
 LABELS = 21
@@ -111,7 +111,7 @@ def compare(voc: Path, photos: int, preset: str, with_pamr: bool) -> None:
             else:
                 runs = (
                     (lambda i=image, s=scores: crf(i, s, settings=preset)),
-                    (lambda i=image, s=scores: pydensecrf(i, s, PRESETS[preset])),
+                    (lambda i=image, s=scores: pydensecrf(i, s, CRF_CONSTANTS[preset])),
                 )
             timed = [cpu_seconds(run) for run in runs]
             ours.append(timed[0][0])
@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voc", type=Path, default=Path("../shared/testdata/VOCdevkit/VOC2012"))
     parser.add_argument("--photos", type=int, default=58)
-    parser.add_argument("--preset", choices=list(PRESETS), default="deeplab")
+    parser.add_argument("--preset", choices=list(CRF_CONSTANTS), default="deeplab")
     parser.add_argument("--pamr", action="store_true", help="PAMR too")
     parser.add_argument("--large", choices=list(REFINERS), help="only the 12-megapixel photo, with this refiner")
     options = parser.parse_args()

@@ -46,7 +46,7 @@ from segwright.methods.freeseg_diff.method import Chosen, FreeSegDiff, FreeSegDi
 from segwright.methods.freeseg_diff.method import method as freeseg_diff
 from segwright.methods.freeseg_diff.naming import Named
 from segwright.models.diffusion import FeatureSettings
-from segwright.refine import PRESETS as CRFS
+from segwright.refine import CRF_CONSTANTS as CRFS
 from segwright.refine import crf
 from segwright.types import Image, Scores
 from segwright.weights import Networks

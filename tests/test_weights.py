@@ -236,7 +236,7 @@ def test_the_first_use_says_what_is_fetched_and_the_second_fetches_nothing(
     (whole / "clip" / "pytorch_model.bin").write_bytes(b"never")
     calls = pretend_hub(monkeypatch, whole / "clip", cache)
     said: list[str] = []
-    assert weights.load("sd15", "cpu", say=said.append).clip
+    assert weights.load("sd15", "cpu", notify=said.append).clip
     part = presets.CLIPS["clip-b32"]
     assert len(said) == 1
     assert part.repo in said[0]
@@ -245,7 +245,7 @@ def test_the_first_use_says_what_is_fetched_and_the_second_fetches_nothing(
     assert set(calls[0]["files"]) <= set(part.files)
     for name in ("model_info", "snapshot_download"):
         monkeypatch.setattr(huggingface_hub, name, offline)
-    assert weights.load("sd15", "cpu", local_only=True, say=said.append).clip
+    assert weights.load("sd15", "cpu", local_only=True, notify=said.append).clip
     assert len(said) == 1
     (whole / "clip" / "pytorch_model.bin").unlink()
 
@@ -257,7 +257,7 @@ def test_weights_offered_by_the_hubs_converter(whole: Path, cache: Path, monkeyp
         SimpleNamespace(is_pull_request=True, author=hub.BOT, title=hub.OFFER, git_reference="refs/pr/7", num=7),
     ]
     monkeypatch.setattr(huggingface_hub, "get_repo_discussions", lambda _: iter(talks))
-    assert weights.load("sd15", "cpu", say=lambda _: None).captioner
+    assert weights.load("sd15", "cpu", notify=lambda _: None).captioner
     assert calls[0]["revision"] == "refs/pr/7"
     monkeypatch.setattr(huggingface_hub, "get_repo_discussions", offline)
     assert weights.load("sd15", "cpu", local_only=True).captioner

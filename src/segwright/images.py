@@ -86,7 +86,7 @@ def find_photos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     """The photos meant by some files and folders, each once, in the order given.
 
     A file stays, whatever its suffix and even if it is missing: ``read`` says what is wrong with it, and the others
-    can go on. A folder is searched with all its sub-folders for ``SUFFIXES`` in natural order (2 before 10); hidden
+    can continue. A folder is searched with all its sub-folders for ``SUFFIXES`` in natural order (2 before 10); hidden
     files and folders are left out, and so are segwright's own results (``X.overlay.png``, and ``X.png`` beside it).
     A folder without photos stays in the list as itself, to be refused by ``read``, if there is anything else.
 

@@ -46,7 +46,7 @@ MATCHING = FeatureSettings(
 
 
 @dataclass(frozen=True)
-class Habits:
+class SegmenterDefaults:
     """How segmenters (``segwright.methods.segmenter``) use a preset's networks where their settings leave it open.
 
     Attributes:
@@ -76,7 +76,7 @@ class Preset:
         ensemble: how OVDiff joins its extractors.
         sampling: how OVDiff's support pictures are made.
         licence: of all that is in the folder, where ``parts`` is empty.
-        habits: how segmenters use these networks where their settings leave it open.
+        defaults: how segmenters use these networks where their settings leave it open.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Preset:
     ensemble: str = "mean"
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     licence: str = ""
-    habits: Habits = field(default_factory=Habits)
+    defaults: SegmenterDefaults = field(default_factory=SegmenterDefaults)
 
     @property
     def size(self) -> int:
@@ -155,7 +155,7 @@ def _around(name: str, image_size: int) -> Preset:
 
 
 # All that its CLIP knows beside things, and prompts that it has seen; without the residual path, chosen on training scenes.
-MINI_HABITS = Habits(
+MINI_DEFAULTS = SegmenterDefaults(
     background=("background", "nothing", "a plain background", "a pattern", "grass", "sky", "water", "sand", "road", "snow"),
     templates=("{}",),
     residual=False,
@@ -179,7 +179,7 @@ PRESETS = {
         ensemble="standardised",  # +0.03 on training scenes
         sampling=SamplingSettings(guidance=3.0, negative=""),
         licence="Apache-2.0",
-        habits=MINI_HABITS,
+        defaults=MINI_DEFAULTS,
     ),
 }
 

@@ -37,7 +37,7 @@ DEVICES = ("cpu", "cuda", "mps")
 SAMPLE = 1 << 20  # bytes
 
 
-def say_on_stderr(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -50,7 +50,7 @@ def load(
     captioner: str | None = None,
     vit: str | None = None,
     local_only: bool = False,
-    say: Callable[[str], None] = say_on_stderr,
+    notify: Callable[[str], None] = print_to_stderr,
 ) -> Networks:
     """The networks of a preset; each is read, and fetched if need be, when it is first used, and then kept.
 
@@ -60,7 +60,7 @@ def load(
         dtype: "float32", "bfloat16" or "float16".
         clip, captioner, vit: another companion ("clip-b16", "blip-large", "vit" ...), from the hub, for any preset.
         local_only: never ask the network.
-        say: is told what is fetched and how large it is.
+        notify: called with what is fetched and how large it is.
 
     Raises:
         WeightsError: unknown preset or missing folder.
@@ -75,7 +75,7 @@ def load(
             if name not in CHOICES[kind]:
                 raise InputError(f"{kind} must be one of {', '.join(CHOICES[kind])}, got {name!r}")
             swapped[kind] = CHOICES[kind][name]
-    return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, say)
+    return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, notify)
 
 
 def load_controlnet(
@@ -84,13 +84,13 @@ def load_controlnet(
     dtype: str = "float32",
     *,
     local_only: bool = False,
-    say: Callable[[str], None] = say_on_stderr,
+    notify: Callable[[str], None] = print_to_stderr,
 ) -> ControlNet:
     """A ControlNet from a folder, or a repository on the hub at a pinned revision.
 
     Args:
         source: the folder, or a ``Part`` whose files are ``config.json`` and ``diffusion_pytorch_model.safetensors``.
-        device, dtype, local_only, say: as for ``load``.
+        device, dtype, local_only, notify: as for ``load``.
 
     Raises:
         WeightsError: it is missing, damaged or cannot be fetched.
@@ -100,7 +100,7 @@ def load_controlnet(
 
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    folder = fetch(source, local_only, say) if isinstance(source, Part) else Path(source).expanduser()
+    folder = fetch(source, local_only, notify) if isinstance(source, Part) else Path(source).expanduser()
     return open_controlnet(folder, pick_device(device), DTYPES[dtype])
 
 
@@ -130,7 +130,7 @@ class Networks:
     dtype: torch.dtype
     swapped: dict[str, Part] = field(default_factory=dict)
     local_only: bool = False
-    say: Callable[[str], None] = say_on_stderr
+    notify: Callable[[str], None] = print_to_stderr
 
     def folder(self, network: str) -> Path:
         """Where "diffusion", "clip", "captioner" or "vit" lies on disk, fetched first if need be.
@@ -140,7 +140,7 @@ class Networks:
         """
         part = self.swapped.get(network) or self.preset.parts.get(network)
         if part is not None:
-            return fetch(part, self.local_only, self.say)
+            return fetch(part, self.local_only, self.notify)
         root = preset_folder(self.preset)
         return root if network == "diffusion" else root / network
 

@@ -20,7 +20,7 @@ from segwright.files.coarse_masks import hard_scores, parse_words_map, read_coar
 from segwright.files.masks import read_label_map, voc_palette, write_label_map
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import data_folder
-from segwright.refine import PRESETS, crf
+from segwright.refine import CRF_CONSTANTS, crf
 from segwright.runs.refine_masks import RUN_FILE, RefinementSettings
 from segwright.weights import load
 
@@ -202,7 +202,7 @@ def test_hard_masks_become_probabilities() -> None:
 
 
 def test_the_command_offers_every_crf() -> None:
-    assert set(CRFS) == set(PRESETS)
+    assert set(CRFS) == set(CRF_CONSTANTS)
     with pytest.raises(InputError, match="cutler"):
         RefinementSettings(crf="sharp")
 

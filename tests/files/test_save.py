@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from segwright.errors import InputError, OutputError
-from segwright.files.disk import atomic_write, write_together
+from segwright.files.disk import atomic_write, write_all
 from segwright.files.masks import read_label_map
 from segwright.files.names import ENDINGS, plan_names
 from segwright.files.save import save
@@ -102,7 +102,7 @@ def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_together({tmp_path / "a": b"1", tmp_path / "b": interrupted})
+        write_all({tmp_path / "a": b"1", tmp_path / "b": interrupted})
     assert names(tmp_path) == []
 
 

@@ -18,20 +18,20 @@ from segwright.words.presence import Chosen
 
 def test_key_smoothing_is_the_sum_over_neighbours() -> None:
     generator = torch.Generator().manual_seed(0)
-    chances = torch.rand(3, 2, 4, generator=generator).softmax(0)
+    probabilities = torch.rand(3, 2, 4, generator=generator).softmax(0)
     keys = torch.randn(5, 2, 4, generator=generator)
     for least in (1.0, 0.4):
-        found = smooth(chances, keys, least)
+        found = smooth(probabilities, keys, least)
         for i in range(8):
             a = np.array([float(keys[c, i // 4, i % 4]) for c in range(5)])
             for t in range(3):
-                expected = float(chances[t, i // 4, i % 4])
-                if float(chances[:, i // 4, i % 4].max()) < least:
+                expected = float(probabilities[t, i // 4, i % 4])
+                if float(probabilities[:, i // 4, i % 4].max()) < least:
                     expected = 0.0
                     for j in range(8):
                         b = np.array([float(keys[c, j // 4, j % 4]) for c in range(5)])
                         cosine = a @ b / np.sqrt((a @ a) * (b @ b))
-                        expected += cosine * float(chances[t, j // 4, j % 4])
+                        expected += cosine * float(probabilities[t, j // 4, j % 4])
                 assert float(found[t, i // 4, i % 4]) == pytest.approx(max(0.0, expected), abs=1e-5)
 
 
@@ -66,12 +66,12 @@ def test_scores_are_the_published_steps(tmp_path_factory: pytest.TempPathFactory
     if extras:
         for t, best in enumerate(logits.softmax(0).flatten(1).amax(1)):
             logits[t] = -torch.inf if best < 0.3 else logits[t]
-    chances = logits.softmax(0)
-    chances = smooth(chances, dense.keys[0], 1.0) if extras else chances
-    wide = torch.nn.functional.interpolate(chances[[2, 0, 1]][None] / chances.sum(0), (32, 48), mode="bilinear")[0]
+    probabilities = logits.softmax(0)
+    probabilities = smooth(probabilities, dense.keys[0], 1.0) if extras else probabilities
+    wide = torch.nn.functional.interpolate(probabilities[[2, 0, 1]][None] / probabilities.sum(0), (32, 48), mode="bilinear")[0]
     here = list(found.labels)
     torch.testing.assert_close(found.values, wide[here] / wide[here].sum(0), rtol=1e-3, atol=1e-4)
-    assert set(chances[[2, 0, 1]].argmax(0).unique().tolist()) <= set(here)
+    assert set(probabilities[[2, 0, 1]].argmax(0).unique().tolist()) <= set(here)
 
 
 def test_on_a_scene() -> None:

@@ -41,8 +41,8 @@ def test_scores_are_the_published_steps(networks: Networks) -> None:
         torch.stack([sum(cells[d] * float(t[d]) for d in range(16)) for t in texts])[None], (32, 32), mode="bilinear"
     )[0].numpy()
     logits = 0.65 * clip.logit_scale * cosines
-    chances = np.exp(logits) / np.exp(logits).sum(0)
-    values = np.stack([np.maximum(chances[2], chances[3]), chances[0], chances[1]])
+    probabilities = np.exp(logits) / np.exp(logits).sum(0)
+    values = np.stack([np.maximum(probabilities[2], probabilities[3]), probabilities[0], probabilities[1]])
     won = [(values.argmax(0) == k).sum() for k in range(3)]
     for k in (1, 2):
         if won[k] <= 0.2 * (won[1] + won[2]):
@@ -57,14 +57,14 @@ def test_scores_are_the_published_steps(networks: Networks) -> None:
 
 
 def test_small_and_unsure_classes_become_background() -> None:
-    chances = torch.full((3, 4, 5), 0.05)
-    chances[1, :3] = 0.6
-    chances[2, 3, 0] = 0.7
-    chances[0, 3, 1] = 0.4
-    kept = demote(chances, threshold=0.1, area=0.1)
+    probabilities = torch.full((3, 4, 5), 0.05)
+    probabilities[1, :3] = 0.6
+    probabilities[2, 3, 0] = 0.7
+    probabilities[0, 3, 1] = 0.4
+    kept = demote(probabilities, threshold=0.1, area=0.1)
     assert kept.argmax(0).tolist() == [[1] * 5] * 3 + [[0] * 5]  # 1 of 16 cells of foreground is not above a tenth
     assert kept[0, 3].tolist() == pytest.approx([1, 0.4, 1, 1, 1])
-    assert demote(chances, 0.0, 0.0).argmax(0)[3, 0] == 2
+    assert demote(probabilities, 0.0, 0.0).argmax(0)[3, 0] == 2
 
 
 def test_on_a_scene_with_and_without_its_labels() -> None:

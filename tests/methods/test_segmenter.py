@@ -12,7 +12,16 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.methods.sclip import SCLIP, SCLIPSettings
-from segwright.methods.segmenter import BACKGROUND_26, backdrop, fitted, nothing, prompts, sliding, strongest, to_scores
+from segwright.methods.segmenter import (
+    BACKGROUND_26,
+    all_background,
+    background_words,
+    fitted,
+    prompts,
+    sliding,
+    strongest,
+    to_scores,
+)
 from segwright.mini.scenes import STUFF, THINGS
 from segwright.mini.train.tokens import NOTHING
 from segwright.mini.voc import read_scenes
@@ -41,7 +50,7 @@ def test_scores_hold_the_labels_that_win_and_sum_to_one() -> None:
     torch.testing.assert_close(found.values[1], torch.tensor([[0.75, 0.0], [0.75, 1.0]]))
     wide = to_scores(("cat", "dog", "sofa"), [1, 3], values, (7, 5))
     assert wide.values.shape == (2, 7, 5)
-    assert nothing(("cat",), (3, 4)).argmax().tolist() == [[0] * 4] * 3
+    assert all_background(("cat",), (3, 4)).argmax().tolist() == [[0] * 4] * 3
     every = to_scores(("cat",), [1], torch.tensor([[[0.0]], [[0.3]]]), (2, 2))
     assert every.labels == (0, 1)
     assert every.argmax().tolist() == [[1, 1], [1, 1]]
@@ -54,10 +63,10 @@ def test_the_strongest_background_word_speaks_for_all() -> None:
 
 
 def test_background_words_are_the_presets_own_and_no_word_twice(mini: Networks, networks: Networks) -> None:
-    assert backdrop(None, networks, BACKGROUND_26, ["Sky", "dog"]) == BACKGROUND_26[1:]
+    assert background_words(None, networks, BACKGROUND_26, ["Sky", "dog"]) == BACKGROUND_26[1:]
     assert len(BACKGROUND_26) == len(set(BACKGROUND_26)) == 26
-    assert set(backdrop(None, mini, BACKGROUND_26, ["sand"])) == {*STUFF, *NOTHING} - {"sand"}
-    assert backdrop((), mini, BACKGROUND_26, ["dog"]) == ()
+    assert set(background_words(None, mini, BACKGROUND_26, ["sand"])) == {*STUFF, *NOTHING} - {"sand"}
+    assert background_words((), mini, BACKGROUND_26, ["dog"]) == ()
     assert prompts(None, networks, ("a {}",)) == ("a {}",)
     assert prompts(None, mini, ("a {}",)) == ("{}",)
     assert prompts(("the {}",), mini, ("a {}",)) == ("the {}",)
@@ -79,11 +88,11 @@ def test_windows_are_averaged_pixel_by_pixel(networks: Networks) -> None:
     clip = networks.clip
     photo = np.random.default_rng(0).integers(0, 256, (30, 47, 3), dtype=np.uint8)
 
-    def look(windows: Tensor) -> Tensor:
+    def logits_of(windows: Tensor) -> Tensor:
         assert windows.shape[2:] == (32, 32)
         return torch.stack([windows[:, 0], windows.mean((1, 2, 3))[:, None, None].expand(-1, 32, 32)], 1)
 
-    found = sliding(clip, photo, 336, 224, 112, look)
+    found = sliding(clip, photo, 336, 224, 112, logits_of)
     seen = pixels(clip, photo, (48, 75))[0]
     starts = [(y, x) for y in (0, 16) for x in (0, 16, 32, 43)]
     for y in range(0, 48, 5):

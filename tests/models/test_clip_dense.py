@@ -125,12 +125,12 @@ def test_grad_cam_is_the_gradient_of_transformers_own_pass(clip: Clip, pool: str
         tokens = out.pooler_output if pool == "class" else tower.post_layernorm(out.last_hidden_state)[:, 1:].mean(1)
         image = clip.model.visual_projection(tokens)
         logits = clip.model.logit_scale.exp() * (image / image.norm(dim=1, keepdim=True)) @ texts.T
-        chances = logits.softmax(1) if score == "softmax" else logits
+        probabilities = logits.softmax(1) if score == "softmax" else logits
         found = grad_cam(clip, seen, texts, [2, 0], pool, score)
-        torch.testing.assert_close(found.scores, chances.detach(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.scores, probabilities.detach(), rtol=1e-5, atol=1e-5)
         for row, text in enumerate([2, 0]):
             for b in range(2):
-                (slope,) = torch.autograd.grad(chances[b, text], held[0], retain_graph=True)
+                (slope,) = torch.autograd.grad(probabilities[b, text], held[0], retain_graph=True)
                 channels = slope[b, 1:].sum(0) / 12
                 for cell in range(12):
                     expected = max(0.0, float(channels @ held[0][b, 1 + cell].detach()))

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from segwright.errors import InputError
-from segwright.refine import NEED_NETWORKS, PRESETS, REFINERS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
+from segwright.refine import CRF_CONSTANTS, NEED_NETWORKS, REFINERS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
 from segwright.types import Scores
 
 VOC = Path(__file__).parents[3] / "shared/testdata/VOCdevkit/VOC2012"
@@ -63,10 +63,10 @@ def reference(image: Photo, values: NDArray[np.float32], settings: CRFSettings) 
     return np.array(model.inference(settings.iterations)).reshape(values.shape)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", CRF_CONSTANTS)
 def test_probabilities_agree_with_pydensecrf(preset: str) -> None:
     image, scores = random_photo(61, 83, 5)
-    wanted = reference(image, scores.values.numpy(), PRESETS[preset])
+    wanted = reference(image, scores.values.numpy(), CRF_CONSTANTS[preset])
     got = crf(image, scores, settings=preset).values.numpy()
     assert (got.argmax(0) == wanted.argmax(0)).mean() >= 0.995
     assert np.abs(got - wanted).mean() < 1e-3
@@ -134,7 +134,7 @@ def test_batch_equals_one_by_one() -> None:
     pairs = [random_photo(24, 30, 3, 0), random_photo(24, 30, 7, 1), random_photo(17, 30, 3, 2)]
     together = crf_batch([image for image, _ in pairs], [scores for _, scores in pairs], settings="cutler")
     for (image, scores), refined in zip(pairs, together, strict=True):
-        assert torch.equal(refined.values, crf(image, scores, settings=PRESETS["cutler"]).values)
+        assert torch.equal(refined.values, crf(image, scores, settings=CRF_CONSTANTS["cutler"]).values)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])

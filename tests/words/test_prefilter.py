@@ -34,9 +34,9 @@ def test_the_prompt_nearest_to_the_photo_decides() -> None:
 
 def test_a_word_below_its_share_is_out_whatever_the_prompts_say() -> None:
     image = torch.nn.functional.normalize(torch.tensor([1.0, 0.3, 0.0, 0.0, 0.0]), dim=0)
-    chances = (embed([f"a {w}" for w in WORDS]) @ image).softmax(0)
+    probabilities = (embed([f"a {w}" for w in WORDS]) @ image).softmax(0)
     found = prefilter(image, WORDS, embed)
-    assert all(chances[i] >= 1 / 5 for i in found.kept)
+    assert all(probabilities[i] >= 1 / 5 for i in found.kept)
 
 
 def test_at_most_eta_words() -> None:

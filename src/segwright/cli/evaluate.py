@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
 
 
 def _add_evaluate(commands: Any) -> None:
-    command = commands.add_parser("evaluate", help="measure a method on a data set; goes on where it was broken off", epilog=EPILOG)
+    command = commands.add_parser("evaluate", help="measure a method on a data set; resumes", epilog=EPILOG)
     command.add_argument("--data", required=True, metavar="NAME", help="voc, coco-object, ade20k, mini ...: see segwright datasets")
     command.add_argument("--root", metavar="DIR", help="the folder that holds the data set; mini ships with segwright")
     command.add_argument("--split", help="default: the data set's validation split")

@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     scenes.add_argument("--font", metavar="FILE", help="Noto Color Emoji, where it is not found by itself")
     scenes.add_argument("-o", "--out", required=True, metavar="DIR")
     scenes.set_defaults(run=_scenes)
-    train = steps.add_parser("train", help="train the miniature models from scratch; goes on where it was broken off")
+    train = steps.add_parser("train", help="train the miniature models from scratch; resumes")
     train.add_argument("-o", "--out", required=True, metavar="DIR", help="the preset's folder; DIR/training keeps checkpoints")
     train.add_argument("--stage", choices=("clip", "vae", "diffusion", "captioner", "all"), default="all")
     train.add_argument(

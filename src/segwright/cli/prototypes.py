@@ -18,9 +18,7 @@ def add(commands: Any) -> None:
 
 
 def _add_prototypes(commands: Any) -> None:
-    command = commands.add_parser(
-        "prototypes", help="make OVDiff's prototypes of words; goes on where it was broken off", epilog=EPILOG
-    )
+    command = commands.add_parser("prototypes", help="make OVDiff's prototypes of words; resumes", epilog=EPILOG)
     command.add_argument("words", metavar='"dog, sofa"', help="what to make, separated by commas")
     command.add_argument("-o", "--out", required=True, metavar="BANK", help="the bank's folder, begun if there is none")
     add_networks(command)

@@ -11,7 +11,7 @@ from typing import Any
 from segwright.cli.options import EPILOG, add_networks
 from segwright.errors import InputError
 
-CRFS = ("deeplab", "clip-es", "cutler", "freeseg-diff")  # keys of segwright.refine.PRESETS, which needs torch
+CRFS = ("deeplab", "clip-es", "cutler", "freeseg-diff")  # keys of segwright.refine.CRF_CONSTANTS, which needs torch
 
 
 def add(commands: Any) -> None:

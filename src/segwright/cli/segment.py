@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
 
 
 def _add_segment(commands: Any) -> None:
-    command = commands.add_parser("segment", help="cut out what is named in photos; goes on where it was broken off", epilog=EPILOG)
+    command = commands.add_parser("segment", help="cut out what is named in photos; resumes", epilog=EPILOG)
     command.add_argument(
         "photos", nargs="+", metavar="PHOTO", help="photos, folders, lists of paths (.txt), patterns in quotes, s3:// and the like"
     )
@@ -69,7 +69,7 @@ def _segment(options: argparse.Namespace) -> int:
             elif outcome.error is not None:
                 tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
             else:
-                tqdm.write(_told(outcome, options.json), file=sys.stdout)
+                tqdm.write(_line(outcome, options.json), file=sys.stdout)
             bar.set_postfix_str(f"{bad} failed" if bad else "", refresh=False)
             bar.update()
     if earlier:
@@ -79,15 +79,15 @@ def _segment(options: argparse.Namespace) -> int:
     return 0 if not bad else 1 if bad < len(photos) else 2
 
 
-def _told(outcome: Any, as_json: bool) -> str:
+def _line(outcome: Any, as_json: bool) -> str:
     found = outcome.facts["segments"]
     if as_json:
         return json.dumps({"photo": str(outcome.photo), "segments": found, "files": [str(f) for f in outcome.files]})
     width, height = outcome.facts["size"]
     parts = [f"{s['word']} {s['area'] / (width * height):.0%}" for s in found]
     caption = outcome.facts["caption"]
-    said = f'  "{caption}"\n' if caption else ""
-    return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{said}  -> {outcome.files[0]}"
+    quoted = f'  "{caption}"\n' if caption else ""
+    return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{quoted}  -> {outcome.files[0]}"
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from segwright.files.html import enlarged
 from segwright.methods.clip_es import BACKGROUND_25
 from segwright.methods.diffsegmenter import word_map
 from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
-from segwright.methods.segmenter import backdrop
+from segwright.methods.segmenter import background_words
 from segwright.models.attention import Recorder, attached
 from segwright.models.ddim import generate, invert
 from segwright.models.diffusion import Diffusion, Embedding
@@ -175,7 +175,7 @@ def _record(
 def stand_ins(networks: Networks, image: Image, words: Sequence[str]) -> dict[str, Mask]:
     """word -> (H, W) bool where FreeSeg-Diff without diffusion sees it: regions of CLIP's own features, named by CLIP among
     the words and background words, and a CRF. Nothing of the U-Net goes into it."""
-    vocabulary = [*words, *backdrop(None, networks, BACKGROUND_25, words)]
+    vocabulary = [*words, *background_words(None, networks, BACKGROUND_25, words)]
     settings = FreeSegDiffSettings(backbone="clip", candidates="none", refine="crf")
     result = FreeSegDiff(networks, settings)(image, vocabulary)
     return {word: result.mask(word) for word in words}

@@ -55,7 +55,7 @@ class Findings:
 def collect(
     networks: Networks, dataset: Dataset, only: Sequence[str], settings: DiagnoseSettings, limit: int | None, file: Path
 ) -> Records:
-    """One record a photo that has a word: its name and what each part measured. Goes on where ``file`` ends.
+    """One record a photo that has a word: its name and what each part measured. Resumes where ``file`` ends.
 
     Raises:
         InputError: no photo has a word, or the file is of another run.

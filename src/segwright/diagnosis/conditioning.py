@@ -1,4 +1,4 @@
-"""Table 1's axes on methods without training: what the U-Net is told, whose features are clustered, noise or none.
+"""Table 1's axes on methods without training: the U-Net's prompt, whose features are clustered, noise or none.
 
 The regions of each variant are measured as they are (best match with the truth) and after FreeSeg-Diff has named them.
 ODISE's implicit captioner and Mask2Former are trained; a caption of the photo, or its true words, stand for the former here.
@@ -71,7 +71,7 @@ class Conditioned(FreeSegDiff):
     """FreeSeg-Diff with the features of a variant, for photos whose words are chosen already.
 
     Attributes:
-        prompts: what the U-Net is told, one a photo.
+        prompts: the U-Net's, one a photo.
         picked: the words of each photo.
     """
 
@@ -102,7 +102,7 @@ def variant_features(networks: Networks, images: Sequence[Image], prompts: Seque
 
 
 def texts(subject: Subject) -> dict[str, str]:
-    """What the U-Net is told under each of ``PROMPTS``."""
+    """The U-Net's prompt under each of ``PROMPTS``."""
     return {"empty": "", "caption": subject.caption, "words": f"a photo of {listing(subject.words)}"}
 
 
@@ -110,11 +110,11 @@ def run(
     networks: Networks, subjects: Sequence[Subject], words: Sequence[str], settings: DiagnoseSettings
 ) -> Iterator[tuple[Variant, list[tuple[Truth, float, Segmentation]]]]:
     """For each variant and photo: regions (H, W), their silhouette on cells, FreeSeg-Diff's result without refinement."""
-    images, said = [s.image for s in subjects], [texts(s) for s in subjects]
+    images, texts_of = [s.image for s in subjects], [texts(s) for s in subjects]
     own = FreeSegDiffSettings(clusters=settings.clusters[0], refine=None, seed=settings.seed)
     picked = tuple(FreeSegDiff(networks, own).choose(images, tuple(words)))
     for variant in VARIANTS:
-        method = Conditioned(networks, own, variant=variant, prompts=tuple(t[variant.prompt] for t in said), picked=picked)
+        method = Conditioned(networks, own, variant=variant, prompts=tuple(t[variant.prompt] for t in texts_of), picked=picked)
         steps = method.steps(images, list(words))
         yield (
             variant,
@@ -151,11 +151,12 @@ def dataset_miou(records: Sequence[dict[str, Any]], row: str, classes: int) -> f
 
 def section(networks: Networks, subject: Subject, settings: DiagnoseSettings) -> Section:
     """The variants on one photo."""
-    said = texts(subject)
+    texts_of = texts(subject)
     parts: list[str | Shot] = [
         "<p>Regions (k-means, K = "
-        f"{settings.clusters[0]}) and what FreeSeg-Diff calls them, without refinement. Caption: <q>{escape(said['caption'])}</q>; "
-        f"true words: <q>{escape(said['words'])}</q>.</p>",
+        f"{settings.clusters[0]}) and what FreeSeg-Diff calls them, without refinement. Caption: "
+        f"<q>{escape(texts_of['caption'])}</q>; "
+        f"true words: <q>{escape(texts_of['words'])}</q>.</p>",
         Shot("photo", enlarged(subject.image, SHOWN), "photo"),
     ]
     rows: list[list[object]] = []

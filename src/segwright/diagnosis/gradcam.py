@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segwright.diagnosis.report import TOGETHER, Section, Shot, cut_out, heat_over, table, wide_mask
+from segwright.diagnosis.report import NOWRAP, Section, Shot, cut_out, heat_over, table, wide_mask
 from segwright.diagnosis.statistics import correlation
 from segwright.diagnosis.subject import DiagnoseSettings, Subject
 from segwright.files.html import enlarged
@@ -61,7 +61,7 @@ def section(networks: Networks, subject: Subject, settings: DiagnoseSettings) ->
             text = prompt.replace("{}", word)
             mask = wide_mask(found[i], _size(subject.image), settings.threshold)
             name = f"{word}-{settings.prompts.index(prompt)}"
-            parts.append(TOGETHER)
+            parts.append(NOWRAP)
             parts.append(Shot(f"{name}-map", heat_over(subject.image, found[i], SHOWN), f"“{text}”"))
             parts.append(Shot(f"{name}-mask", cut_out(subject.image, mask, SHOWN), f"“{text}” above {settings.threshold:g}"))
             parts.append("</span>")

@@ -21,7 +21,7 @@ from segwright.types import Image
 
 # Black, purple, red, orange, pale yellow: lightness rises evenly, so that it reads in grey, too.
 HEAT = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], float)
-TOGETHER = '<span style="white-space: nowrap">'  # opens a group of pictures that stay on one line; close it with </span>
+NOWRAP = '<span style="white-space: nowrap">'  # opens a group of pictures that stay on one line; close it with </span>
 
 
 @dataclass(frozen=True)

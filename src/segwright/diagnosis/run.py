@@ -14,7 +14,7 @@ from segwright.diagnosis import attention, averages, conditioning, features, gra
 from segwright.diagnosis.report import Section, page, picture_files
 from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, Truth, check_prompt, prompt_with
 from segwright.errors import InputError
-from segwright.files.disk import atomic_write, write_together
+from segwright.files.disk import atomic_write, write_all
 from segwright.files.html import document
 from segwright.files.masks import read_label_map
 from segwright.images import read
@@ -53,7 +53,7 @@ def diagnose(
         prompt: holds every word; None: the photo's caption if it does, else "a photo of a WORD and a WORD".
         truth: a label map of the photo, label i + 1 for words[i], 0 background, 255 left out.
         data: writes OUT/report.html, OUT/figures.json, OUT/figures.md and plots; OUT/records.json keeps what is measured, so
-            that a run goes on where it was broken off.
+            from which an interrupted run resumes.
         root, split, limit: of the data set, as ``segwright.open_dataset``; the first ``limit`` photos.
         only: some of "gradcam", "attention", "features", "conditioning".
 
@@ -96,7 +96,7 @@ def _one(
     )
     html = page(f"{photo.name}: a critical look", intro, sections).encode()
     file = out / f"{photo.stem}.html"
-    write_together({**picture_files(out / photo.stem, sections), file: html})
+    write_all({**picture_files(out / photo.stem, sections), file: html})
     return file
 
 

@@ -71,7 +71,7 @@ class Subject:
     Attributes:
         name: for people and for file names.
         words: that are asked for; with a truth those that are in it.
-        prompt: holds every word; what the U-Net is told and what a picture is generated from.
+        prompt: holds every word; the U-Net's prompt, from which a picture is generated too.
         caption: the captioner's.
         truth: (H, W) segments, 255 left out, or None.
         masks: word -> (H, W) bool where it is, empty without a truth.

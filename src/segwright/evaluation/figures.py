@@ -40,28 +40,28 @@ class Counted:
     """What every measure needs of P photos and C classes.
 
     Attributes:
-        hit, true, said: (P, C) float64 pixels right, in the truth, and predicted, of each class in each photo.
+        hit, true, predicted: (P, C) float64 pixels right, in the truth, and predicted, of each class in each photo.
         per_image: (P,) mean IoU over the classes in the photo's truth; NaN where nothing counts.
         background: class 0 is background and one of the classes; else it has no truth and its IoU is not averaged.
     """
 
     hit: Counts
     true: Counts
-    said: Counts
+    predicted: Counts
     per_image: Counts
     background: bool
 
 
 def count(cells: Sequence[Cells], classes: int, background: bool) -> Counted:
     """The vectors of all photos; one dense matrix exists at a time."""
-    hit, true, said = (np.zeros((len(cells), classes)) for _ in range(3))
+    hit, true, predicted = (np.zeros((len(cells), classes)) for _ in range(3))
     for i, one in enumerate(cells):
         right = one.rows == one.columns
         hit[i, one.rows[right]] = one.pixels[right]
         np.add.at(true[i], one.rows, one.pixels)
-        np.add.at(said[i], one.columns, one.pixels)
+        np.add.at(predicted[i], one.columns, one.pixels)
     per_image = np.array([photo_score(one, classes) for one in cells])
-    return Counted(hit, true, said, per_image, background)
+    return Counted(hit, true, predicted, per_image, background)
 
 
 def photo_score(cells: Cells, classes: int) -> float:
@@ -118,8 +118,8 @@ def _weights(photos: int, resamples: int, seed: int) -> Iterator[Counts]:
 
 
 def _figures(counted: Counted, weights: Counts) -> dict[str, Counts]:
-    hit, true, said = (weights @ part for part in (counted.hit, counted.true, counted.said))
-    union = true + said - hit
+    hit, true, predicted = (weights @ part for part in (counted.hit, counted.true, counted.predicted))
+    union = true + predicted - hit
     each = np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
     seen = ~np.isnan(counted.per_image)
     return {

@@ -102,7 +102,7 @@ WITHOUT_BACKGROUND: dict[str, dict[str, Any]] = {
     "maskclip": {"background": ()},
     "sclip": {"background": (), "threshold": 0.0, "area": 0.0},
 }
-# Methods whose ``load`` is told which of the words are stuff.
+# Methods that take which of the words are stuff.
 TAKES_STUFF = ("ovdiff",)
 
 

@@ -20,11 +20,11 @@ from segwright.evaluation.protocols import TAKES_STUFF, find_protocol, settings_
 from segwright.evaluation.report import make_report, markdown
 from segwright.evaluation.sheet import encode_sheet
 from segwright.evaluation.store import Store
-from segwright.files.disk import write_together
+from segwright.files.disk import write_all
 from segwright.files.record import encode_record, versions
 from segwright.methods import find_method
 from segwright.methods.base import MethodSpec, facts_of, name_of, settings_known, with_settings
-from segwright.runs.workers import alone, check_workers, together
+from segwright.runs.workers import check_workers, parallel, serial
 from segwright.words.vocabulary import check_words
 
 
@@ -60,7 +60,7 @@ def evaluate(
     seed: int = 0,
     progress: bool | None = False,
 ) -> Report:
-    """Measure a method on a data set and write a report; goes on where it was broken off.
+    """Measure a method on a data set and write a report; a run that was interrupted resumes.
 
     Args:
         method: a ``MethodSpec``, a loaded method, or anything with ``many(images, words) -> list[Segmentation]``.
@@ -72,7 +72,7 @@ def evaluate(
         batch: photos through the networks at once; a kill loses at most ``batch`` times ``workers`` photos.
         resume: False throws away what is in ``out``.
         extra_words: asked for as well, counted as background where they are found (the kinds of ground, for instance);
-            a method that is told which words are stuff takes them for stuff.
+            a method that distinguishes stuff takes them for stuff.
         present_only: ask each photo only for the words in its truth, as weakly supervised seeds are measured.
         seed: of the bootstrap.
         progress: a bar on standard error; None: only at a terminal.
@@ -101,7 +101,7 @@ def evaluate(
         if several and hasattr(find_method(name), "make"):
             method.load().make(asked)  # the words' prototypes, once, before several workers want them
         do = partial(measured, task=task, batch=batch)
-        run = together(method, todo, do, workers) if several else alone(method, todo, do)
+        run = parallel(method, todo, do, workers) if several else serial(method, todo, do)
         for record in _shown(run, store, task, progress):
             store.add(record)
         return _finish(store, identity, task, seed)
@@ -158,5 +158,5 @@ def _finish(store: Store, identity: dict[str, Any], task: Task, seed: int) -> Re
     }
     if any(shown.values()):
         files[store.folder / "contact.png"] = encode_sheet(shown, scores, task)
-    write_together(dict(files))
+    write_all(dict(files))
     return Report(store.folder, report)

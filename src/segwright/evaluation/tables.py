@@ -26,7 +26,7 @@ from segwright.evaluation.protocols import PAPERS, find_protocol
 from segwright.evaluation.report import percent
 from segwright.evaluation.run import evaluate
 from segwright.evaluation.store import PHOTOS, parse_records
-from segwright.files.disk import write_together
+from segwright.files.disk import write_all
 from segwright.files.record import encode_record
 from segwright.methods import METHODS
 from segwright.methods.base import MethodSpec
@@ -132,7 +132,7 @@ def table(
         stem.with_name(stem.name + ".json"): encode_record(about),
         stem.with_name(stem.name + ".md"): text(name, lines).encode(),
     }
-    write_together(dict(files))
+    write_all(dict(files))
     return lines
 
 

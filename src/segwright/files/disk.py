@@ -25,10 +25,10 @@ def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
     Raises:
         OutputError: it cannot be written (full disk, no permission, ...); nothing is left behind.
     """
-    return write_together({Path(path): content})[0]
+    return write_all({Path(path): content})[0]
 
 
-def write_together(contents: Mapping[Path, Content]) -> list[Path]:
+def write_all(contents: Mapping[Path, Content]) -> list[Path]:
     """Write several files of which all are there in the end, or none: every one is prepared before the first rename.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError
-from segwright.files.disk import write_together
+from segwright.files.disk import write_all
 from segwright.files.masks import encode_label_map
 from segwright.files.overlay import encode_overlay
 from segwright.files.record import encode_record, record
@@ -42,7 +42,7 @@ def save(
     if suffix.lower() != ".png":
         raise InputError(f"{os.fspath(path)!r} does not end in .png; label maps are written as PNG")
     content = encode(segmentation, image, photo=photo, preset=preset, settings=settings, seed=seed)
-    return write_together({Path(path) if ending == ".png" else Path(f"{stem}{ending}"): data for ending, data in content.items()})
+    return write_all({Path(path) if ending == ".png" else Path(f"{stem}{ending}"): data for ending, data in content.items()})
 
 
 def encode(segmentation: Segmentation, image: Image | None = None, **facts: Any) -> dict[str, bytes]:

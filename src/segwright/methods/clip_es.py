@@ -1,7 +1,7 @@
 """CLIP-ES (Lin et al., CVPR 2023): Grad-CAM of CLIP with a softmax over present words and background words, then attention.
 
-CLIP-ES is weakly supervised: it is told which classes a photo holds. Here the words that ``candidates`` believes to be in
-the photo stand for these labels; with ``candidates="none"`` the words given are the photo's labels themselves.
+CLIP-ES is weakly supervised: image-level labels say which classes a photo holds. Here the words that ``candidates``
+believes to be in the photo stand for these labels; with ``candidates="none"`` the words given are the photo's labels themselves.
 
 Background as published: 25 background words compete in the softmax that is differentiated, and take gradient from words
 that only look like them; the background's score is what the strongest word leaves, (1 - max map) ^ ``power``.
@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.methods.segmenter import Segmenter, backdrop, check_settings, check_sizes, prompts, resized, to_scores
+from segwright.methods.segmenter import Segmenter, background_words, check_settings, check_sizes, prompts, resized, to_scores
 from segwright.models.clip_dense import grad_cam, min_max, patch, pixels, scaled
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
@@ -49,7 +49,7 @@ class CLIPESSettings:
         candidates: stands for the image-level labels: "reference" (ours), "paper", "prefilter", or "none": all words are
             the photo's labels (``segwright.words.presence``).
         refine: refiners, joined by commas, or None. The published pseudo masks are after a CRF
-            (``segwright.refine.PRESETS`` has its constants).
+            (``segwright.refine.CRF_CONSTANTS`` has its constants).
         seed: recorded; nothing is drawn at random.
     """
 
@@ -105,7 +105,7 @@ class CLIPES(Segmenter):
     def maps(self, image: Image, chosen: Chosen, size: tuple[int, int]) -> Tensor:
         """(K, h, w), each present word's map, not negative: Grad-CAM, spread along the attention."""
         settings, clip = self.settings, self.networks.clip
-        back = backdrop(settings.background, self.networks, BACKGROUND_25, chosen.words)
+        back = background_words(settings.background, self.networks, BACKGROUND_25, chosen.words)
         texts = clip.embed_texts((*chosen.present, *back), prompts(settings.templates, self.networks, ORIGAMI))
         seen = pixels(clip, image, size)
         words = range(len(chosen.candidates))

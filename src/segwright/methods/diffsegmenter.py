@@ -34,8 +34,8 @@ class DiffSegmenterSettings:
 
     Attributes:
         timestep: to which the photo is noised (100).
-        opening: how a class's prompt begins; BLIP goes on from there (published: "a photograph of {}").
-        caption: let BLIP go on; else the prompt is the opening alone.
+        opening: how a class's prompt begins; BLIP continues it (published: "a photograph of {}").
+        caption: let BLIP continue; else the prompt is the opening alone.
         emphasis: the class word's embedding is moved away from the empty prompt's by this factor (published: "++" of the
             library compel, which is 1.1 squared).
         weights: of the cross-attention maps by resolution, in cells of a 64x64 latent; None: the preset's own, else the
@@ -106,16 +106,16 @@ class DiffSegmenter(Segmenter):
     @property
     def weights(self) -> dict[int, float]:
         """Resolution -> weight of its cross-attention."""
-        own = self.networks.preset.habits.cross or WEIGHTS
+        own = self.networks.preset.defaults.cross or WEIGHTS
         return dict(own if self.settings.weights is None else self.settings.weights)
 
     def prompt(self, image: Image, word: str) -> str:
-        """The opening with the word, and how the captioner goes on from it."""
+        """The opening with the word, and the captioner's continuation."""
         opening = self.settings.opening.replace("{}", word)
         if not self.settings.caption:
             return opening
-        said = self.networks.captioner.caption([image], opening)[0]
-        return opening + said[len(opening) :] if said.lower().startswith(opening.lower()) else opening
+        continued = self.networks.captioner.caption([image], opening)[0]
+        return opening + continued[len(opening) :] if continued.lower().startswith(opening.lower()) else opening
 
     def _pass(self, latents: Tensor, words: Sequence[str], texts: Sequence[str]) -> Tensor:
         """One batch through the U-Net, (k, n, n)."""

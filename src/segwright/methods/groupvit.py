@@ -72,11 +72,11 @@ class GroupViT(Segmenter):
         settings, network = self.settings, self.networks.groupvit
         texts = network.embed_texts(chosen.present, settings.templates)
 
-        def look(windows: Tensor) -> Tensor:
+        def logits_of(windows: Tensor) -> Tensor:
             size = (windows.shape[2], windows.shape[3])
             return shares(network.groups(windows), texts, network.logit_scale, settings.most, settings.threshold, size)
 
-        values = sliding(network, image, settings.short, settings.window, settings.stride, look)
+        values = sliding(network, image, settings.short, settings.window, settings.stride, logits_of)
         return to_scores(chosen.words, [1 + i for i in chosen.candidates], values, (image.shape[0], image.shape[1]))
 
 

@@ -18,7 +18,7 @@ from segwright.errors import InputError
 from segwright.methods.segmenter import (
     BACKGROUND_26,
     Segmenter,
-    backdrop,
+    background_words,
     check_settings,
     check_sizes,
     fitted,
@@ -88,15 +88,15 @@ class MaskCLIP(Segmenter):
         """Coarse scores of one photo: cosines of every cell, the two optional refinements, softmax."""
         settings, clip = self.settings, self.networks.clip
         words = chosen.present
-        back = backdrop(settings.background, self.networks, BACKGROUND_26, chosen.words)
+        back = background_words(settings.background, self.networks, BACKGROUND_26, chosen.words)
         texts = clip.embed_texts((*words, *back), prompts(settings.templates, self.networks, IMAGENET_80))
-        residual = self.networks.preset.habits.residual if settings.residual is None else settings.residual
+        residual = self.networks.preset.defaults.residual if settings.residual is None else settings.residual
         dense = dense_features(clip, pixels(clip, image, fitted(clip, image, settings.short)), "value", residual)
         logits = clip.logit_scale * torch.einsum("dhw,td->thw", dense.features[0], texts)
-        chances = denoise(logits, settings.prompt_denoising).softmax(0)
+        probabilities = denoise(logits, settings.prompt_denoising).softmax(0)
         if settings.key_smoothing:
-            chances = smooth(chances, dense.keys[0], settings.key_smoothing)
-        values = strongest(chances, len(words))
+            probabilities = smooth(probabilities, dense.keys[0], settings.key_smoothing)
+        values = strongest(probabilities, len(words))
         return to_scores(chosen.words, [1 + i for i in chosen.candidates], values, (image.shape[0], image.shape[1]))
 
 
@@ -107,18 +107,18 @@ def denoise(logits: Tensor, least: float) -> Tensor:
     return logits if bool(out.all()) else logits.masked_fill(out[:, None, None], -torch.inf)
 
 
-def smooth(chances: Tensor, keys: Tensor, least: float) -> Tensor:
+def smooth(probabilities: Tensor, keys: Tensor, least: float) -> Tensor:
     """Key smoothing: pred(x_i) = sum over j of cos(k_i, k_j) pred(x_j), for cells with no probability of ``least`` or more.
 
     Args:
-        chances: (T, h, w).
+        probabilities: (T, h, w).
         keys: (C, h, w), of the last attention layer.
 
     Returns:
         (T, h, w), not negative, at no particular scale.
     """
     unit = F.normalize(keys.flatten(1), dim=0)
-    flat = chances.flatten(1)
+    flat = probabilities.flatten(1)
     mixed = flat @ (unit.T @ unit)
     unsure = flat.amax(0) < least
-    return torch.where(unsure, mixed, flat).clamp(min=0).view_as(chances)
+    return torch.where(unsure, mixed, flat).clamp(min=0).view_as(probabilities)

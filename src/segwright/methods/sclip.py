@@ -17,7 +17,7 @@ from segwright.errors import InputError
 from segwright.methods.segmenter import (
     BACKGROUND_26,
     Segmenter,
-    backdrop,
+    background_words,
     check_settings,
     check_sizes,
     prompts,
@@ -92,28 +92,28 @@ class SCLIP(Segmenter):
         """Coarse scores of one photo: windows, softmax over words and background words, the two thresholds."""
         settings, clip = self.settings, self.networks.clip
         words = chosen.present
-        back = backdrop(settings.background, self.networks, BACKGROUND_26, chosen.words)
+        back = background_words(settings.background, self.networks, BACKGROUND_26, chosen.words)
         texts = clip.embed_texts((*words, *back), prompts(settings.templates, self.networks, IMAGENET_80))
-        residual = self.networks.preset.habits.residual if settings.residual is None else settings.residual
+        residual = self.networks.preset.defaults.residual if settings.residual is None else settings.residual
 
-        def look(windows: Tensor) -> Tensor:
+        def logits_of(windows: Tensor) -> Tensor:
             return torch.einsum("bdhw,td->bthw", dense_features(clip, windows, settings.attention, residual).features, texts)
 
-        cosines = sliding(clip, image, settings.short, settings.window, settings.stride, look)
-        chances = strongest((settings.scale * clip.logit_scale * cosines).softmax(0), len(words))
-        kept = demote(chances, settings.threshold, settings.area)
+        cosines = sliding(clip, image, settings.short, settings.window, settings.stride, logits_of)
+        probabilities = strongest((settings.scale * clip.logit_scale * cosines).softmax(0), len(words))
+        kept = demote(probabilities, settings.threshold, settings.area)
         return to_scores(chosen.words, [1 + i for i in chosen.candidates], kept, (image.shape[0], image.shape[1]))
 
 
-def demote(chances: Tensor, threshold: float, area: float) -> Tensor:
+def demote(probabilities: Tensor, threshold: float, area: float) -> Tensor:
     """(1 + K, h, w) with background first: classes on too small an area lose their scores, unsure cells become background.
 
     A class is small if it wins ``area`` of all cells that any class wins, or less. A cell is unsure if nothing in it
     reaches ``threshold``.
     """
-    won = torch.nn.functional.one_hot(chances.argmax(0), len(chances)).sum((0, 1))[1:]
-    large = (won > area * won.sum()).to(chances)
-    kept = torch.cat([chances[:1], chances[1:] * large[:, None, None]])
+    won = torch.nn.functional.one_hot(probabilities.argmax(0), len(probabilities)).sum((0, 1))[1:]
+    large = (won > area * won.sum()).to(probabilities)
+    kept = torch.cat([probabilities[:1], probabilities[1:] * large[:, None, None]])
     unsure = kept.amax(0) < threshold
     back = torch.zeros_like(kept)
     back[0] = 1

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.images import stitch, windows
-from segwright.models.clip_dense import Eyes, patch, pixels, scaled
+from segwright.models.clip_dense import VisionNetwork, patch, pixels, scaled
 from segwright.refine.pipeline import parse_refiners, refine
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks, load
@@ -55,18 +55,18 @@ def check_settings(settings: Settings) -> None:
             raise InputError(f"{name} must be a tuple of texts, got the text {given!r}; write ({given!r},)")
 
 
-def backdrop(
+def background_words(
     given: tuple[str, ...] | None, networks: Networks, published: tuple[str, ...], words: Sequence[str]
 ) -> tuple[str, ...]:
     """The background words that compete: those given, else the preset's own, else the published; none that is a word itself."""
-    own = (networks.preset.habits.background or published) if given is None else given
+    own = (networks.preset.defaults.background or published) if given is None else given
     taken = {word.casefold() for word in words}
     return tuple(word for word in own if word.casefold() not in taken)
 
 
 def prompts(given: tuple[str, ...] | None, networks: Networks, published: tuple[str, ...]) -> tuple[str, ...]:
     """The prompt templates: those given, else the preset's own, else the published."""
-    return (networks.preset.habits.templates or published) if given is None else given
+    return (networks.preset.defaults.templates or published) if given is None else given
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Segmenter(ABC):
         """Coarse scores of one photo, for the words chosen."""
 
     def _segmented(self, photo: Image, chosen: Chosen) -> Segmentation:
-        coarse = self.scores(photo, chosen) if chosen.candidates else nothing(chosen.words, (photo.shape[0], photo.shape[1]))
+        coarse = self.scores(photo, chosen) if chosen.candidates else all_background(chosen.words, (photo.shape[0], photo.shape[1]))
         scores = refine(photo, coarse, self.settings.refine, self.networks)
         notes = {
             "method": self.name,
@@ -142,7 +142,7 @@ class Segmenter(ABC):
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
 
 
-def nothing(words: tuple[str, ...], size: tuple[int, int]) -> Scores:
+def all_background(words: tuple[str, ...], size: tuple[int, int]) -> Scores:
     """Background everywhere."""
     return Scores(words, (0,), torch.ones(1, *size))
 
@@ -187,19 +187,21 @@ def strongest(values: Tensor, words: int) -> Tensor:
     return torch.cat([back, values[:words]])
 
 
-def fitted(clip: Eyes, image: Image, short: int) -> tuple[int, int]:
+def fitted(clip: VisionNetwork, image: Image, short: int) -> tuple[int, int]:
     """(height, width) with the short side at ``short`` (a paper's size, for 224 pixels) and the long one at most ``LONGEST``."""
     height, width = image.shape[:2]
     scale = min(scaled(clip, short) / min(height, width), scaled(clip, LONGEST) / max(height, width))
     return max(patch(clip), round(height * scale)), max(patch(clip), round(width * scale))
 
 
-def sliding(clip: Eyes, image: Image, short: int, window: int, stride: int, look: Callable[[Tensor], Tensor]) -> Tensor:
+def sliding(
+    clip: VisionNetwork, image: Image, short: int, window: int, stride: int, logits_of: Callable[[Tensor], Tensor]
+) -> Tensor:
     """(N, h, w): logits averaged over overlapping windows of the resized photo (``fitted``).
 
     Args:
         short, window, stride: a paper's sizes, for a network of 224 pixels; scaled to this one.
-        look: normalised windows (n, 3, y, x) -> logits (n, N, y', x'), resized to the windows.
+        logits_of: normalised windows (n, 3, y, x) -> logits (n, N, y', x'), resized to the windows.
 
     Raises:
         InputError: stride above window.
@@ -208,7 +210,7 @@ def sliding(clip: Eyes, image: Image, short: int, window: int, stride: int, look
     seen = pixels(clip, image, size)
     places = windows(*size, scaled(clip, window), scaled(clip, stride))
     cut = (seen[:, :, y : y + h, x : x + w] for y, x, h, w in places)
-    parts = [part for batch in _batches(list(cut)) for part in _at(look(batch), batch)]
+    parts = [part for batch in _batches(list(cut)) for part in _at(logits_of(batch), batch)]
     return stitch(parts, places, size)
 
 

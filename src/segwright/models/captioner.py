@@ -26,9 +26,9 @@ class Captioner:
         self.model = model
         self.tokenizer = tokenizer
         self.pixels = pixels
-        told = model.generation_config
-        self.beams = int(told.num_beams) if (told.num_beams or 1) > 1 else BEAMS
-        self.longest = int(told.max_length or LONGEST)
+        config = model.generation_config
+        self.beams = int(config.num_beams) if (config.num_beams or 1) > 1 else BEAMS
+        self.longest = int(config.max_length or LONGEST)
 
     @property
     def device(self) -> torch.device:

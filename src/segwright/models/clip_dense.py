@@ -53,7 +53,7 @@ class GradCam:
     attention: Tensor | None = None
 
 
-class Eyes(Protocol):
+class VisionNetwork(Protocol):
     """What sizes are reckoned by: a Clip, or another network with patches."""
 
     model: Any
@@ -63,17 +63,17 @@ class Eyes(Protocol):
     def device(self) -> torch.device: ...
 
 
-def patch(clip: Eyes) -> int:
+def patch(clip: VisionNetwork) -> int:
     """Pixels a side of one cell."""
     return int(clip.model.config.vision_config.patch_size)
 
 
-def scaled(clip: Eyes, size: int) -> int:
+def scaled(clip: VisionNetwork, size: int) -> int:
     """A paper's size for a network of 224 pixels, in this network's pixels: in whole cells, at least one."""
     return max(1, round(size * clip.pixels.side / NATIVE / patch(clip))) * patch(clip)
 
 
-def pixels(clip: Eyes, image: Image | Tensor, size: tuple[int, int] | None = None) -> Tensor:
+def pixels(clip: VisionNetwork, image: Image | Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """One photo, (H, W, 3) uint8 or (3, H, W) uint8, at ``size`` = (height, width) -> (1, 3, height, width), normalised.
 
     Raises:

@@ -312,7 +312,7 @@ def _inside(sites: list[Site], blocks: Sequence[str]) -> list[Site]:
 
 
 def guidance_embedding(scale: float, width: int) -> Tensor:
-    """(1, width) float32: the guidance scale, less 1 and times 1000, as sines and cosines; how LCM's U-Nets are told of it."""
+    """(1, width) float32: the guidance scale, less 1 and times 1000, as sines and cosines; as LCM's U-Nets take it."""
     half = width // 2
     rates = torch.exp(torch.arange(half) * (-math.log(10000.0) / (half - 1)))
     angles = (scale - 1) * 1000 * rates

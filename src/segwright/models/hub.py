@@ -37,7 +37,7 @@ class Part:
         return tuple(f for f in self.files if f.endswith(".safetensors"))
 
 
-def fetch(part: Part, local_only: bool, say: Callable[[str], None]) -> Path:
+def fetch(part: Part, local_only: bool, notify: Callable[[str], None]) -> Path:
     """The folder of the files, from the hub's cache on this machine or else from the hub, with its progress bar.
 
     Raises:
@@ -49,14 +49,14 @@ def fetch(part: Part, local_only: bool, say: Callable[[str], None]) -> Path:
     if local_only:
         raise WeightsError(f"{part.repo} is not on this machine and the network is not to be asked; {WAYS_OUT}")
     try:
-        return _fetch(part, say)
+        return _fetch(part, notify)
     except WeightsError:
         raise
     except Exception as error:  # offline, refused, cut short, disk full: the hub's client raises a whole family
         raise WeightsError(f"{part.repo} could not be fetched ({reason(error)}); {WAYS_OUT}") from error
 
 
-def _fetch(part: Part, say: Callable[[str], None]) -> Path:
+def _fetch(part: Part, notify: Callable[[str], None]) -> Path:
     from huggingface_hub import constants, model_info, snapshot_download
 
     revision = _converted_revision(part) if part.converted else part.revision
@@ -66,7 +66,7 @@ def _fetch(part: Part, say: Callable[[str], None]) -> Path:
     missing = [name for name in part.weights if name not in sizes]
     if missing:
         raise WeightsError(f"{part.repo} has no {missing[0]} at revision {revision[:12]}; {WAYS_OUT}")
-    say(f"Fetching {part.repo}, {human(sum(sizes.values()) or part.size)}, once, from the hub to {constants.HF_HUB_CACHE}")
+    notify(f"Fetching {part.repo}, {human(sum(sizes.values()) or part.size)}, once, from the hub to {constants.HF_HUB_CACHE}")
     return Path(snapshot_download(part.repo, revision=revision, allow_patterns=sorted(sizes)))
 
 

@@ -95,7 +95,7 @@ def sample(
     """Pictures of one prompt, one a seed, in one batch.
 
     Args:
-        word: as it stands in the prompt; where it is in each picture is then told by cross-attention.
+        word: as it stands in the prompt; where it is in each picture then follows from cross-attention.
         on_step: called after each step.
 
     Returns:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from segwright.models.null_text import InversionSettings
-from segwright.refine.crf import PRESETS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
+from segwright.refine.crf import CRF_CONSTANTS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
 from segwright.refine.g4seg.method import g4seg, g4seg_batch
 from segwright.refine.g4seg.settings import G4SegSettings
 from segwright.refine.pamr import pamr, pamr_batch
@@ -13,6 +13,18 @@ REFINERS: dict[str, Callable[..., Scores]] = {"crf": crf, "pamr": pamr, "g4seg":
 NEED_NETWORKS = ("g4seg",)  # these take ``model=``, the networks they run on
 
 __all__ = [
-    "NEED_NETWORKS", "PRESETS", "REFINERS", "CRFSettings", "G4SegSettings", "InversionSettings",
-    "crf", "crf_batch", "crf_binary", "crf_filter", "g4seg", "g4seg_batch", "pamr", "pamr_batch",
+    "CRF_CONSTANTS",
+    "NEED_NETWORKS",
+    "REFINERS",
+    "CRFSettings",
+    "G4SegSettings",
+    "InversionSettings",
+    "crf",
+    "crf_batch",
+    "crf_binary",
+    "crf_filter",
+    "g4seg",
+    "g4seg_batch",
+    "pamr",
+    "pamr_batch",
 ]  # fmt: skip

@@ -61,7 +61,7 @@ class CRFSettings:
             raise InputError(f"gt_prob must be None or lie between 0 and 1, got {self.gt_prob!r}; 0.9 is usual")
 
 
-PRESETS: dict[str, CRFSettings] = {
+CRF_CONSTANTS: dict[str, CRFSettings] = {
     # Chen et al., DeepLab's lineage; so too the published code of the PAMR paper (Araslanov and Roth 2020).
     "deeplab": CRFSettings(10, 3.0, 3.0, 80.0, 13.0, 10.0),
     # Lin et al. 2023, "CLIP is Also an Efficient Segmenter": constants of the published code.
@@ -92,7 +92,7 @@ def crf(
         image: (H, W, 3) uint8 RGB.
         scores: (M, H, W), the photo's size, on the device where the work is done. Not modified.
         iterations .. gt_prob: see ``CRFSettings``.
-        settings: a ``CRFSettings``, or the name of one in ``PRESETS``, in place of all the other keywords.
+        settings: a ``CRFSettings``, or the name of one in ``CRF_CONSTANTS``, in place of all the other keywords.
 
     Returns:
         Scores of the same words and labels: the mean field's marginals, summing to 1.
@@ -146,7 +146,7 @@ def crf_binary(
     Args:
         image: (H, W, 3) uint8 RGB.
         scores: (M, H, W), the photo's size. Not modified.
-        settings: a ``CRFSettings``, or the name of one in ``PRESETS``; gt_prob must be set.
+        settings: a ``CRFSettings``, or the name of one in ``CRF_CONSTANTS``; gt_prob must be set.
         kernel: what ``crf_filter`` made of the same photo with the same settings; None: it is made here, and takes half the time.
 
     Raises:
@@ -214,9 +214,9 @@ def _to_lanes(rows: Tensor, filler: float) -> Tensor:
 
 def _constants(settings: CRFSettings | str) -> CRFSettings:
     """The settings, or those of that name."""
-    found = PRESETS.get(settings) if isinstance(settings, str) else settings
+    found = CRF_CONSTANTS.get(settings) if isinstance(settings, str) else settings
     if not isinstance(found, CRFSettings):
-        raise InputError(f"settings must be CRFSettings or one of {', '.join(PRESETS)}, got {settings!r}")
+        raise InputError(f"settings must be CRFSettings or one of {', '.join(CRF_CONSTANTS)}, got {settings!r}")
     return found
 
 

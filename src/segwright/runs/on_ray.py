@@ -91,7 +91,7 @@ def work(
 def _started(address: str | None, workers: int) -> tuple[Any, bool]:
     """Ray, and whether it was started (or connected) here and is to be shut down here.
 
-    On this machine alone Ray is told of a core for each actor, whatever the machine has; an actor for which it counts no
+    On a single machine Ray gets a core for each actor, whatever the machine has; an actor for which it counts no
     core would never start. If this process is killed, the kernel and Ray end the others.
     """
     for name, value in CHOSEN.items():
@@ -103,8 +103,8 @@ def _started(address: str | None, workers: int) -> tuple[Any, bool]:
         raise InputError(f"--engine ray needs Ray ({error}); pip install 'segwright[ray]'") from None
     ours = not ray.is_initialized()
     if ours:
-        alone = {"address": "local", "num_cpus": workers + HOUSEKEEPERS, "include_dashboard": False}
-        where: dict[str, Any] = alone if address is None else {"address": address}
+        local = {"address": "local", "num_cpus": workers + HOUSEKEEPERS, "include_dashboard": False}
+        where: dict[str, Any] = local if address is None else {"address": address}
         try:
             ray.init(log_to_driver=False, logging_level="error", **where)
         except (ConnectionError, ValueError, RuntimeError) as error:

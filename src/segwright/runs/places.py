@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from segwright.errors import InputError, OutputError
-from segwright.files.disk import TEMPORARY, Content, write_together
+from segwright.files.disk import TEMPORARY, Content, write_all
 from segwright.files.journal import lock
 
 FLUSH = 10.0  # seconds between two copies of a growing file to an object store
@@ -65,7 +65,7 @@ def file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise InputError(f"{url!r} cannot be opened ({error}); pip install 'segwright[remote]'") from error
     except Exception as error:  # each kind of store raises its own
-        raise InputError(f"{url!r} cannot be opened ({said(error)}); check the address and your access to it") from error
+        raise InputError(f"{url!r} cannot be opened ({reason(error)}); check the address and your access to it") from error
 
 
 class Local:
@@ -91,7 +91,7 @@ class Local:
             raise InputError(f"{self.path(name)!r} cannot be read ({error.strerror or error})") from error
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        write_together({self.folder / name: _synced(data) for name, data in files.items()})
+        write_all({self.folder / name: _synced(data) for name, data in files.items()})
 
     def append(self, name: str, data: bytes) -> None:
         try:
@@ -159,7 +159,7 @@ class Remote:
         except FileNotFoundError:
             return None
         except Exception as error:  # each kind of store raises its own
-            raise InputError(f"{self.path(name)!r} cannot be read ({said(error)}); check your access to it") from error
+            raise InputError(f"{self.path(name)!r} cannot be read ({reason(error)}); check your access to it") from error
 
     def write(self, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
@@ -194,7 +194,7 @@ class Remote:
         try:
             return do(*args, **options)
         except Exception as error:  # each kind of store raises its own
-            raise OutputError(f"{self.url!r} cannot be written ({said(error)}); check your access to it") from error
+            raise OutputError(f"{self.url!r} cannot be written ({reason(error)}); check your access to it") from error
 
 
 def _synced(data: bytes) -> Content:
@@ -208,5 +208,5 @@ def _synced(data: bytes) -> Content:
     return write
 
 
-def said(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

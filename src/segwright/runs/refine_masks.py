@@ -12,13 +12,13 @@ from pathlib import Path
 
 from segwright.errors import InputError, OutputError, SegwrightError
 from segwright.files.coarse_masks import TRUST, find_mask, read_coarse
-from segwright.files.disk import Content, write_together
+from segwright.files.disk import Content, write_all
 from segwright.files.masks import encode_label_map
 from segwright.files.names import plan_names
 from segwright.files.record import plain, versions
 from segwright.images import find_photos, read
 from segwright.models.controlnet import ControlNet
-from segwright.refine import NEED_NETWORKS, PRESETS, G4SegSettings, crf, g4seg
+from segwright.refine import CRF_CONSTANTS, NEED_NETWORKS, G4SegSettings, crf, g4seg
 from segwright.refine.pipeline import Refiner, parse_refiners, refine
 from segwright.types import Segmentation
 from segwright.weights import Networks, load
@@ -32,7 +32,7 @@ class RefinementSettings:
     """Attributes:
     refiners: in order, joined by commas: g4seg, crf, pamr.
     trust: how sure label maps are of their pixels (``refinement.coarse.hard_scores``).
-    crf: its constants, of ``segwright.refine.PRESETS``; hard masks need others than soft scores (docs/methods/g4seg.md).
+    crf: its constants, of ``segwright.refine.CRF_CONSTANTS``; hard masks need others than soft scores (docs/methods/g4seg.md).
     g4seg: settings of that refiner; hard masks are softened at their outlines, else it would leave them alone.
     """
 
@@ -45,8 +45,8 @@ class RefinementSettings:
         parse_refiners(self.refiners)
         if not 0.75 <= self.trust <= 1:
             raise InputError(f"trust must lie in 0.75..1, got {self.trust}")
-        if self.crf not in PRESETS:
-            raise InputError(f"crf must be one of {', '.join(PRESETS)}, got {self.crf!r}")
+        if self.crf not in CRF_CONSTANTS:
+            raise InputError(f"crf must be one of {', '.join(CRF_CONSTANTS)}, got {self.crf!r}")
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class _Log:
 
     def content(self, file: Path, key: str, job: _Job) -> Content:
         self.results[self._name(file)] = key
-        told = {"settings": job.settings, "words": job.words, "preset": job.networks.preset.name, "versions": versions()}
-        return (json.dumps(plain(told | {"results": self.results}), indent=1) + "\n").encode()
+        content = {"settings": job.settings, "words": job.words, "preset": job.networks.preset.name, "versions": versions()}
+        return (json.dumps(plain(content | {"results": self.results}), indent=1) + "\n").encode()
 
     def _name(self, file: Path) -> str:
         return os.path.relpath(file, self.path.parent)
@@ -183,5 +183,5 @@ def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, job
     if log.has(file, key):
         return Refined(photo, file)
     done = job.run(photo, mask)
-    write_together({file: encode_label_map(done.labels), log.path: log.content(file, key, job)})
+    write_all({file: encode_label_map(done.labels), log.path: log.content(file, key, job)})
     return Refined(photo, file, replace(done, notes=done.notes))

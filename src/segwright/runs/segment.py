@@ -21,7 +21,7 @@ from segwright.runs.places import Local, Place, find_place
 from segwright.runs.sources import Photo, find, key
 from segwright.runs.store import Line, Store
 from segwright.runs.work import Made, make
-from segwright.runs.workers import alone, check_workers, together
+from segwright.runs.workers import check_workers, parallel, serial
 from segwright.types import Segmentation
 from segwright.words.vocabulary import check_words
 
@@ -62,7 +62,7 @@ def segment(
     restart: bool = False,
     retry: bool = False,
 ) -> Iterator[Outcome]:
-    """Segment photos; yields one Outcome a photo as it is written, those of an earlier run first. Goes on where it was broken off.
+    """Segment photos; yields one Outcome a photo as it is written, those of an earlier run first. Resumes.
 
     Writes NAME.png (label map), NAME.overlay.png and NAME.json into ``out`` for each, with run.json and manifest.jsonl
     (``segwright.runs.store``). A photo's mask is the same whatever the batch, order, workers and engine (docs/collections.md).
@@ -151,9 +151,9 @@ def _work(
         gpus = 1 if _facts(method, engine)["device"] == "cuda" else 0
         yield from work(method, todo, words, batch, workers, address, gpus)
     elif several:
-        yield from together(method, todo, partial(make, words=words, batch=batch), workers)
+        yield from parallel(method, todo, partial(make, words=words, batch=batch), workers)
     else:
-        yield from alone(method, todo, partial(make, words=words, batch=batch, keep=True))
+        yield from serial(method, todo, partial(make, words=words, batch=batch, keep=True))
 
 
 def _kept(made: Made, name: str, store: Store) -> Outcome:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from segwright.errors import InputError
 from segwright.images import KINDS, find_photos, is_photo, natural, read
-from segwright.runs.places import file_system, is_url, said
+from segwright.runs.places import file_system, is_url, reason
 from segwright.types import Image
 
 LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line
@@ -67,7 +67,7 @@ def file_bytes(file: Photo) -> bytes:
     except FileNotFoundError:
         raise InputError(f"there is no file {str(file)!r}; check its address") from None
     except Exception as error:  # each kind of store raises its own
-        raise InputError(f"{str(file)!r} cannot be read ({said(error)}); check your access to it") from error
+        raise InputError(f"{str(file)!r} cannot be read ({reason(error)}); check your access to it") from error
 
 
 class _Named(io.BytesIO):
@@ -93,7 +93,7 @@ def _listed(file: Path) -> list[str | os.PathLike[str]]:
     try:
         lines = file.read_text("utf8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the list {str(file)!r} cannot be read ({said(error)}); expected text with one path a line") from error
+        raise InputError(f"the list {str(file)!r} cannot be read ({reason(error)}); expected text with one path a line") from error
     paths = [line.strip() for line in lines if line.strip()]
     if not paths:
         raise InputError(f"the list {str(file)!r} is empty; expected one path a line")
@@ -111,7 +111,7 @@ def _below(url: str) -> list[str]:
         else:
             return [files.unstrip_protocol(path)]  # one spelling, so that a photo is known again
     except Exception as error:  # each kind of store raises its own
-        raise InputError(f"{url!r} cannot be listed ({said(error)}); check your access to it") from error
+        raise InputError(f"{url!r} cannot be listed ({reason(error)}); check your access to it") from error
     beside: dict[str, set[str]] = {}
     for p in map(PurePosixPath, found):
         beside.setdefault(str(p.parent), set()).add(p.name)

@@ -16,14 +16,14 @@ from segwright.methods.base import MethodSpec
 Work = Callable[[Any, Sequence[Any]], Iterable[list[Any]]]  # (method, photos) -> some results at a time
 
 
-def alone(method: Any, items: Sequence[Any], do: Work) -> Iterator[Any]:
+def serial(method: Any, items: Sequence[Any], do: Work) -> Iterator[Any]:
     """In this process; a spec is loaded first."""
     loaded = method.load() if isinstance(method, MethodSpec) and items else method
     for results in do(loaded, items):
         yield from results
 
 
-def together(spec: MethodSpec, items: Sequence[Any], do: Work, workers: int) -> Iterator[Any]:
+def parallel(spec: MethodSpec, items: Sequence[Any], do: Work, workers: int) -> Iterator[Any]:
     """In ``workers`` processes; photo i goes to worker i modulo ``workers``. Results come as they are finished.
 
     A worker whose parent was killed ends itself when it next has something to say.
@@ -56,18 +56,18 @@ def together(spec: MethodSpec, items: Sequence[Any], do: Work, workers: int) -> 
 
 def _received(pipe: Connection, started: dict[Connection, Any]) -> list[Any]:
     try:
-        said = pipe.recv()
+        received = pipe.recv()
     except EOFError:
         process = started.pop(pipe)
         process.join()
         if process.exitcode:
             raise SegwrightError(
-                f"a worker ended with exit code {process.exitcode}; start again to go on, with fewer --workers"
+                f"a worker ended with exit code {process.exitcode}; start again to resume, with fewer --workers"
             ) from None
         return []
-    if isinstance(said, BaseException):
-        raise said
-    return list(said)
+    if isinstance(received, BaseException):
+        raise received
+    return list(received)
 
 
 def _work(pipe: Connection, spec: MethodSpec, items: Sequence[Any], do: Work, threads: int) -> None:

@@ -239,7 +239,7 @@ def _keyword(caption: str, tokens: Sequence[_Token], start: int, end: int) -> Ke
     nouns = [t for t in phrase if t.tag[:2] == "NN"]
     of = end < len(tokens) and tokens[end].word == "of"
     noun_next = end < len(tokens) and tokens[end].tag[:2] == "NN"
-    while nouns and not nouns[-1].name and _names_nothing(nouns[-1], len(nouns) == 1, of or noun_next):
+    while nouns and not nouns[-1].name and _names_no_thing(nouns[-1], len(nouns) == 1, of or noun_next):
         nouns.pop()  # "mountain view" -> mountain
     if not nouns or nouns[-1].word[0].isdigit() or len(nouns[-1].word) < 2:
         return None
@@ -249,13 +249,13 @@ def _keyword(caption: str, tokens: Sequence[_Token], start: int, end: int) -> Ke
     else:
         name = head.name or (singular(head.word) if head.tag in ("NNS", "NNPS") else head.word)
     word = " ".join([t.name or t.word for t in nouns[:-1]] + [name])
-    told = [t for t in phrase if t.tag[:2] != "NN" and t.word not in english.QUANTIFIERS]
-    return Keyword(word, caption[min(t.start for t in (*told, *nouns)) : head.end], tuple(t.word for t in told))
+    described = [t for t in phrase if t.tag[:2] != "NN" and t.word not in english.QUANTIFIERS]
+    return Keyword(word, caption[min(t.start for t in (*described, *nouns)) : head.end], tuple(t.word for t in described))
 
 
-def _names_nothing(token: _Token, alone: bool, measures: bool) -> bool:
+def _names_no_thing(token: _Token, single: bool, measures: bool) -> bool:
     """Nothing that can be seen: a word of the lists, or a measure ("a slice of"); "line" and "set" only when they stand alone."""
     words = {token.word, singular(token.word) if token.tag == "NNS" else token.word}
-    if not alone and words & english.HEADS_OF_COMPOUNDS:
+    if not single and words & english.HEADS_OF_COMPOUNDS:
         return False
-    return bool(words & english.NOT_THINGS) or (alone and measures and bool(words & english.MEASURES))
+    return bool(words & english.NOT_THINGS) or (single and measures and bool(words & english.MEASURES))

@@ -68,7 +68,7 @@ def choose(
     rule: str,
     background: tuple[str, ...] = BACKGROUND,
     captions: bool = False,
-    say: Callable[[Sequence[Image]], Sequence[str]] | None = None,
+    caption: Callable[[Sequence[Image]], Sequence[str]] | None = None,
 ) -> list[Chosen]:
     """The words of each photo.
 
@@ -79,12 +79,12 @@ def choose(
             "none": all.
         background: nouns that name nothing and are no words; they become ``Chosen.prompts``.
         captions: caption the photos even where the rule needs none.
-        say: photos -> captions, where some may be known; None: the networks' captioner.
+        caption: photos -> captions, where some may be known; None: the networks' captioner.
     """
     if vocabulary is not None and rule in ("none", "prefilter") and not captions:
         return [_without_caption(networks, image, vocabulary, rule) for image in images]
-    said = (say or networks.captioner.caption)(images)
-    return [_chosen(networks, image, text, vocabulary, rule, background) for image, text in zip(images, said, strict=True)]
+    texts = (caption or networks.captioner.caption)(images)
+    return [_chosen(networks, image, text, vocabulary, rule, background) for image, text in zip(images, texts, strict=True)]
 
 
 def _without_caption(networks: Networks, image: Image, vocabulary: tuple[str, ...], rule: str) -> Chosen:

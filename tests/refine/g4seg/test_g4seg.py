@@ -209,9 +209,9 @@ def test_processors_come_back_and_maps_are_seen(small: Networks) -> None:
 
 @pytest.mark.parametrize("word", ["dog", "photo", "a", "potted plant"])
 def test_tokens_of_the_word_not_of_the_template(small: Networks, word: str) -> None:
-    maker = Reconstructor(small.diffusion, torch.zeros(1, 4, 16, 16), STRONG)
+    reconstructor = Reconstructor(small.diffusion, torch.zeros(1, 4, 16, 16), STRONG)
     tokenizer = small.diffusion.tokenizers[0]
-    found = maker._tokens([word])[0].nonzero().flatten().tolist()
+    found = reconstructor._tokens([word])[0].nonzero().flatten().tolist()
     ids = tokenizer(PROMPT.format(word)).input_ids
     assert [ids[i] for i in found] == tokenizer(word, add_special_tokens=False).input_ids
     assert found[-1] == len(ids) - 2
@@ -425,11 +425,11 @@ def test_null_text_inversion_follows_the_photo(mini: Networks) -> None:
 def test_null_text_inversion_of_several_classes_is_each_by_itself(small: Networks) -> None:
     settings = replace(STRONG, inversion=InversionSettings(2, 2))
     latents = small.diffusion.encode(square(photo(), small, settings)[None].float() / 255)
-    maker = Reconstructor(small.diffusion, latents, settings)
+    reconstructor = Reconstructor(small.diffusion, latents, settings)
     words, masks = ["dog", "cat"], blobs(3, 128)[1:]
-    both = maker(words, masks)
+    both = reconstructor(words, masks)
     for k in range(2):
-        assert (maker(words[k : k + 1], masks[k : k + 1]) - both[k : k + 1]).abs().max() < 1e-4
+        assert (reconstructor(words[k : k + 1], masks[k : k + 1]) - both[k : k + 1]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("shape", ["sd1", "xl"])

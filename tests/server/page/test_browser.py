@@ -26,9 +26,9 @@ pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwri
 chromium = pytest.importorskip("chromium", reason="browser tests need Playwright: pip install playwright")
 
 from segwright.server.page.app import serving, warm  # noqa: E402
-from segwright.server.page.studio import Request, Studio  # noqa: E402
 from segwright.server.page.uploads import Limits  # noqa: E402
 from segwright.server.page.work import Job  # noqa: E402
+from segwright.server.page.workspace import Request, Workspace  # noqa: E402
 
 playwright, browser, pytestmark = chromium.playwright, chromium.browser, chromium.needed
 
@@ -43,15 +43,15 @@ SHOTS = os.environ.get("SEGWRIGHT_SCREENSHOTS")
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    made = Studio("mini", "cpu", banks=tmp_path_factory.mktemp("banks"), limits=Limits(megabytes=2.0, megapixels=3.0))
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    made = Workspace("mini", "cpu", banks=tmp_path_factory.mktemp("banks"), limits=Limits(megabytes=2.0, megapixels=3.0))
     warm(made)
     return made
 
 
 @pytest.fixture(scope="module")
-def url(studio: Studio) -> Iterator[str]:
-    with serving(studio) as address:
+def url(workspace: Workspace) -> Iterator[str]:
+    with serving(workspace) as address:
         yield address
 
 
@@ -217,7 +217,7 @@ def test_a_run_without_words_is_started_by_the_keyboard(visit: Visit) -> None:
     assert "Caption: " in visit.panel.locator(".sw-facts").inner_text()
 
 
-def test_prototypes_are_built_and_used(visit: Visit, studio: Studio) -> None:
+def test_prototypes_are_built_and_used(visit: Visit, workspace: Workspace) -> None:
     visit.tab("Prototypes")
     visit.field("Bank").fill("tiny")
     visit.page.keyboard.press("Enter")
@@ -227,13 +227,13 @@ def test_prototypes_are_built_and_used(visit: Visit, studio: Studio) -> None:
         visit.panel.locator(f"input[type=number][aria-label*='{label}']").fill(value)
     visit.press("Build")
     visit.wait(".sw-facts")
-    assert list(studio.bank("tiny").entries()) == ["apple", "sofa"]
+    assert list(workspace.bank("tiny").entries()) == ["apple", "sofa"]
     assert visit.panel.locator(".sw-sheet img").is_visible()
     visit.shoot("prototypes")
     visit.fill("Take a word out", "sofa")
     visit.press("Remove")
     visit.page.wait_for_function("() => document.querySelector('.sw-sheet img')?.alt === 'support pictures of apple'")
-    assert list(studio.bank("tiny").entries()) == ["apple"]
+    assert list(workspace.bank("tiny").entries()) == ["apple"]
     visit.press("Use it on the first tab")
     visit.wait("[role=status]")
     visit.tab("Segment")
@@ -336,11 +336,11 @@ def test_no_bad_file_kills_the_page(visit: Visit, bad: list[Path], tmp_path: Pat
     assert "cmyk.tif " in visit.panel.locator(".sw-code pre").first.text_content()
 
 
-def test_stop_in_the_middle(visit: Visit, studio: Studio) -> None:
+def test_stop_in_the_middle(visit: Visit, workspace: Workspace) -> None:
     begin_endless(visit, "endless")
     visit.press("Stop")
     visit.page.get_by_text("Stopped.").wait_for()
-    assert not studio.bank("endless").entries()
+    assert not workspace.bank("endless").entries()
     visit.tab("Segment")
     visit.segment(WORDS, PHOTO)
 
@@ -385,7 +385,7 @@ def begin_endless(visit: Visit, bank: str) -> None:
 
 
 def test_who_waits_can_stop_and_start_again(
-    browser: playwright.Browser, url: str, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    browser: playwright.Browser, url: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = Visit(browser, url), Visit(browser, url)
     begin_endless(one, "long")
@@ -400,13 +400,13 @@ def test_who_waits_can_stop_and_start_again(
     two.press("Segment")
     two.panel.get_by_text("Waiting for its turn").wait_for()
     asked: list[str] = []
-    real = studio.segment
+    real = workspace.segment
 
     def noted(image: Any, photo: str, request: Request, job: Job | None = None) -> Any:
         asked.append(request.words)
         return real(image, photo, request, job)
 
-    monkeypatch.setattr(studio, "segment", noted)
+    monkeypatch.setattr(workspace, "segment", noted)
     one.press("Stop")
     one.page.get_by_text("Stopped.").wait_for()
     two.wait(".sw-figure")

@@ -35,10 +35,10 @@ from segwright.runs.exports import export
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import coco, cutouts, write_files
 from segwright.server.page.figure import outline, regions_figure, swipe
-from segwright.server.page.studio import RefineRequest, Request, Studio
 from segwright.server.page.uploads import Limits, read_upload
 from segwright.server.page.why import diagnose, why
 from segwright.server.page.work import DOING, Job, Stopped, Update, follow
+from segwright.server.page.workspace import RefineRequest, Request, Workspace
 from segwright.types import Segmentation
 
 PHOTO = data_folder() / "JPEGImages/val_00003.jpg"
@@ -46,8 +46,8 @@ WORDS = "apple, motorcycle"
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    return Studio("mini", "cpu", banks=tmp_path_factory.mktemp("banks"), limits=Limits(megabytes=2.0, megapixels=3.0))
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace("mini", "cpu", banks=tmp_path_factory.mktemp("banks"), limits=Limits(megabytes=2.0, megapixels=3.0))
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def test_uploads_are_limited_in_bytes_and_pixels(tmp_path: Path, monkeypatch: py
 
 def test_a_job_tells_what_it_does_and_ends_with_its_result() -> None:
     def work(job: Job) -> int:
-        job.say("one")
-        job.say("two", 0.5)
+        job.report("one")
+        job.report("two", 0.5)
         return 7
 
     assert list(follow(work)) == [Update("one"), Update("two", 0.5), 7]
@@ -99,7 +99,7 @@ def test_networks_do_not_talk_over_a_share_that_grows(monkeypatch: pytest.Monkey
 
     def work(job: Job) -> None:
         for share in (0.0, 0.5, 1.0):
-            job.say("Drawing", share)
+            job.report("Drawing", share)
             layer(torch.zeros(1, 2))
 
     drawn = [Update("Drawing", share) for share in (0.0, 0.5, 1.0)]
@@ -111,7 +111,7 @@ def test_a_job_is_stopped_inside_a_network() -> None:
     stop, layer = threading.Event(), torch.nn.Linear(2, 2)
 
     def work(job: Job) -> None:
-        job.say("began")
+        job.report("began")
         while True:
             try:
                 layer(torch.zeros(1, 2))
@@ -132,7 +132,7 @@ def test_a_closed_job_stops_and_errors_are_sentences(capfd: pytest.CaptureFixtur
     def endless(job: Job) -> None:
         try:
             while True:
-                job.say("on")
+                job.report("on")
                 time.sleep(0.001)
         finally:
             ended.set()
@@ -171,18 +171,18 @@ def test_memory_keeps_the_latest_up_to_its_size(image: Any) -> None:
 
 @pytest.mark.parametrize("method", ["freeseg-diff", "ovdiff"])
 def test_other_words_on_a_photo_need_no_diffusion_model(
-    method: str, studio: Studio, image: Any, monkeypatch: pytest.MonkeyPatch
+    method: str, workspace: Workspace, image: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bank = tiny_bank(studio) if method == "ovdiff" else ""
+    bank = tiny_bank(workspace) if method == "ovdiff" else ""
     request = Request("apple, sofa", method, {"candidates": "none"}, bank)
-    studio.segment(image, "a.jpg", request)
-    fresh = Studio("mini", "cpu", banks=studio.banks).segment(image, "a.jpg", Request("sofa", method, request.settings, bank))
+    workspace.segment(image, "a.jpg", request)
+    fresh = Workspace("mini", "cpu", banks=workspace.banks).segment(image, "a.jpg", Request("sofa", method, request.settings, bank))
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the U-Net was asked again")
 
-    monkeypatch.setattr(type(studio.networks.diffusion), "features", refuse)
-    again = studio.segment(image, "a.jpg", Request("sofa", method, request.settings, bank))
+    monkeypatch.setattr(type(workspace.networks.diffusion), "features", refuse)
+    again = workspace.segment(image, "a.jpg", Request("sofa", method, request.settings, bank))
     assert np.array_equal(again.segmentation.labels, fresh.segmentation.labels)
     assert again.segmentation.scores is not None
     assert torch.equal(again.segmentation.scores.values, fresh.segmentation.scores.values)
@@ -191,11 +191,11 @@ def test_other_words_on_a_photo_need_no_diffusion_model(
 # --- results, and the lines that make them again
 
 
-def tiny_bank(studio: Studio) -> str:
+def tiny_bank(workspace: Workspace) -> str:
     pytest.importorskip("gradio", reason="the page needs Gradio")
     from segwright.server.page.prototypes_tab import build_bank
 
-    build_bank(studio, "tiny", "apple, sofa", "", 2, 2)
+    build_bank(workspace, "tiny", "apple, sofa", "", 2, 2)
     return "tiny"
 
 
@@ -218,11 +218,11 @@ REQUESTS = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_the_lines_shown_make_the_same_masks(
-    name: str, studio: Studio, image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, workspace: Workspace, image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "ovdiff":
-        tiny_bank(studio)
-    result = studio.segment(image, "my photo.jpg", REQUESTS[name])
+        tiny_bank(workspace)
+    result = workspace.segment(image, "my photo.jpg", REQUESTS[name])
     (tmp_path / "my photo.jpg").write_bytes(PHOTO.read_bytes())
     monkeypatch.chdir(tmp_path)
     program, *arguments = shlex.split(reproduce.segment_command(result))
@@ -233,12 +233,14 @@ def test_the_lines_shown_make_the_same_masks(
     assert np.array_equal(label_map(tmp_path / "out/result.png"), result.segmentation.labels)
 
 
-def test_refined_masks_are_made_again_too(studio: Studio, image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refined_masks_are_made_again_too(
+    workspace: Workspace, image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     labels = np.zeros(image.shape[:2], np.int64)
     labels[30:90, 30:80] = 2
     write_label_map(tmp_path / "coarse.png", labels)
     (tmp_path / "photo.jpg").write_bytes(PHOTO.read_bytes())
-    result = studio.refine(image, "photo.jpg", RefineRequest(tmp_path / "coarse.png", "1=dog, 2=apple"))
+    result = workspace.refine(image, "photo.jpg", RefineRequest(tmp_path / "coarse.png", "1=dog, 2=apple"))
     assert (result.segmentation.labels != labels).any()
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(reproduce.refine_command(result))[1:]) == 0
@@ -247,14 +249,14 @@ def test_refined_masks_are_made_again_too(studio: Studio, image: Any, tmp_path: 
     exec(reproduce.refine_lines(result), {})
     assert np.array_equal(label_map(tmp_path / "out/photo.png"), result.segmentation.labels)
     with pytest.raises(InputError, match="indices are called"):
-        studio.refine(image, "photo.jpg", RefineRequest(tmp_path / "coarse.png", ""))
+        workspace.refine(image, "photo.jpg", RefineRequest(tmp_path / "coarse.png", ""))
 
 
-def test_banks_are_made_again_too(studio: Studio, tmp_path: Path) -> None:
-    path = studio.bank_path(tiny_bank(studio))
+def test_banks_are_made_again_too(workspace: Workspace, tmp_path: Path) -> None:
+    path = workspace.bank_path(tiny_bank(workspace))
     settings = support_of(path)
     assert settings is not None
-    given = (studio.loading, ("apple", "sofa"), ())
+    given = (workspace.loading, ("apple", "sofa"), ())
     assert main(shlex.split(reproduce.bank_command(*given, str(tmp_path / "command"), settings))[1:]) == 0
     exec(reproduce.bank_lines(*given, str(tmp_path / "lines"), settings), {})
     pictures = sorted(p.relative_to(path) for p in path.rglob("*.png"))
@@ -270,11 +272,11 @@ def embedded(html: str) -> list[np.ndarray]:
     return [np.asarray(Pillow.open(io.BytesIO(base64.b64decode(text))).convert("RGB"), np.float64) for text in found]
 
 
-def test_diagnoses_are_made_again_too(studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diagnoses_are_made_again_too(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my photo.jpg").write_bytes(PHOTO.read_bytes())
-    html = diagnose(sw.read(PHOTO), "my photo.jpg", "apple", ["gradcam"], studio.networks)
-    given = (studio.loading, "my photo.jpg", ("apple",), ["gradcam"])
+    html = diagnose(sw.read(PHOTO), "my photo.jpg", "apple", ["gradcam"], workspace.networks)
+    given = (workspace.loading, "my photo.jpg", ("apple",), ["gradcam"])
     assert main(shlex.split(reproduce.diagnose_command(*given))[1:]) == 0
     first = [p.read_text("utf8") for p in (tmp_path / "out").rglob("*.html")]
     exec(reproduce.diagnose_lines(*given), {})
@@ -286,17 +288,17 @@ def test_diagnoses_are_made_again_too(studio: Studio, tmp_path: Path, monkeypatc
             assert np.abs(one - other).mean() < 0.01, "gradients differ in their last bits when tensors lie elsewhere in memory"
 
 
-def test_banks_lie_in_the_pages_folder_only(studio: Studio) -> None:
+def test_banks_lie_in_the_pages_folder_only(workspace: Workspace) -> None:
     for name in ("../x", "a/b", "", "é", "a" * 41, ".hidden"):
         with pytest.raises(InputError, match="bank's name"):
-            studio.bank_path(name)
+            workspace.bank_path(name)
     with pytest.raises(InputError, match="no bank"):
-        studio.bank("nothing")
+        workspace.bank("nothing")
     pytest.importorskip("gradio", reason="the page needs Gradio")
     from segwright.server.page.prototypes_tab import build_bank
 
     with pytest.raises(InputError, match="called stuff"):
-        build_bank(studio, "b", "dog", "grass", 1, 1)
+        build_bank(workspace, "b", "dog", "grass", 1, 1)
 
 
 # --- pictures
@@ -346,8 +348,8 @@ def test_large_photos_are_shown_smaller() -> None:
 
 
 @pytest.mark.parametrize("method", ["freeseg-diff", "maskclip", "diffsegmenter"])
-def test_why_has_a_section_for_every_region(method: str, studio: Studio, image: Any) -> None:
-    result = studio.segment(image, "a.jpg", Request(WORDS, method))
+def test_why_has_a_section_for_every_region(method: str, workspace: Workspace, image: Any) -> None:
+    result = workspace.segment(image, "a.jpg", Request(WORDS, method))
     html = why(result)
     sections = re.findall(r'<section class="sw-section" data-label="(\d+)"', html)
     assert [int(s) for s in sections] == np.unique(result.segmentation.labels).tolist()
@@ -355,19 +357,19 @@ def test_why_has_a_section_for_every_region(method: str, studio: Studio, image: 
     assert "Who competed" in html
 
 
-def test_diagnosis_needs_words_and_parts(studio: Studio, image: Any) -> None:
-    assert "Grad-CAM" in diagnose(image, "a.jpg", "apple", ["gradcam"], studio.networks)
+def test_diagnosis_needs_words_and_parts(workspace: Workspace, image: Any) -> None:
+    assert "Grad-CAM" in diagnose(image, "a.jpg", "apple", ["gradcam"], workspace.networks)
     with pytest.raises(InputError, match="at least one part"):
-        diagnose(image, "a.jpg", "apple", [], studio.networks)
+        diagnose(image, "a.jpg", "apple", [], workspace.networks)
     with pytest.raises(InputError, match="at least one word"):
-        diagnose(image, "a.jpg", " ", ["gradcam"], studio.networks)
+        diagnose(image, "a.jpg", " ", ["gradcam"], workspace.networks)
 
 
 # --- files
 
 
-def test_files_hold_the_same_as_the_commands_do(studio: Studio, image: Any, tmp_path: Path) -> None:
-    result = studio.segment(image, "val_00003.jpg", Request(WORDS))
+def test_files_hold_the_same_as_the_commands_do(workspace: Workspace, image: Any, tmp_path: Path) -> None:
+    result = workspace.segment(image, "val_00003.jpg", Request(WORDS))
     files = write_files(image, result.segmentation, "val_00003.jpg", tmp_path / "page")
     assert [f.name for f in files] == ["val_00003" + e for e in (".png", ".overlay.png", ".coco.json", ".cutouts.zip")]
     run = ["segment", str(PHOTO), "--preset", "mini", "--words", WORDS, "--device", "cpu", "-o", str(tmp_path / "run")]
@@ -416,20 +418,20 @@ def test_paint_becomes_labels() -> None:
 # --- the server, asked by a program
 
 
-def test_the_named_api_answers_with_the_masks_of_the_command_line(studio: Studio, tmp_path: Path) -> None:
+def test_the_named_api_answers_with_the_masks_of_the_command_line(workspace: Workspace, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs Gradio")
     from gradio_client import Client, handle_file
     from gradio_client.exceptions import AppError
 
     from segwright.server.page.app import serving
 
-    with serving(studio) as url:
+    with serving(workspace) as url:
         client = Client(url, verbose=False, download_files=str(tmp_path))
         labels, record = client.predict(photo=handle_file(str(PHOTO)), words=WORDS, api_name="/segment")
         (tmp_path / "text.jpg").write_text("no picture")
         with pytest.raises(AppError, match=r"'text.jpg' is not a picture"):
             client.predict(photo=handle_file(str(tmp_path / "text.jpg")), words=WORDS, api_name="/segment")
-        with pytest.raises(InputError, match="cannot be served"), serving(studio, port=int(url.rsplit(":")[-1].strip("/"))):
+        with pytest.raises(InputError, match="cannot be served"), serving(workspace, port=int(url.rsplit(":")[-1].strip("/"))):
             pass
         by_caption, _ = client.predict(photo=handle_file(str(PHOTO)), api_name="/segment")
         chosen = {"refiner": "pamr", "candidates": "none", "clusters": 5, "seed": 3}
@@ -465,11 +467,11 @@ def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     assert not list((tmp_path / "t").glob("segwright-page-*"))
 
 
-def test_nothing_is_left_behind(studio: Studio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nothing_is_left_behind(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs Gradio")
     from segwright.server.page.app import serving
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with serving(studio):
+    with serving(workspace):
         assert list(tmp_path.glob("segwright-page-*"))
     assert not list(tmp_path.glob("segwright-page-*"))

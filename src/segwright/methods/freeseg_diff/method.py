@@ -132,7 +132,7 @@ class FreeSegDiff:
         return self.many([image], words)[0]
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """Several photos, each as if alone, batched through every network."""
+        """Several photos, each independent of the others, batched through every network."""
         return [self.finish(steps) for steps in self.steps(images, words)]
 
     def steps(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Steps]:
@@ -140,12 +140,12 @@ class FreeSegDiff:
         images = [check_image(image) for image in images]
         vocabulary = None if words is None else check_words(words)
         chosen = self.choose(images, vocabulary)
-        looks = self.remembered("look", images, lambda rows: self.look([images[i] for i in rows], [chosen[i] for i in rows]))
-        named = self.name(images, [regions for _, _, regions in looks], chosen)
-        rows = zip(images, chosen, looks, named, strict=True)
-        return [self._painted(i, c, *look, names) for i, c, look, names in rows]
+        found = self.remembered("look", images, lambda rows: self.regions([images[i] for i in rows], [chosen[i] for i in rows]))
+        named = self.name(images, [regions for _, _, regions in found], chosen)
+        rows = zip(images, chosen, found, named, strict=True)
+        return [self._painted(i, c, *regions, names) for i, c, regions, names in rows]
 
-    def look(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[tuple[Tensor, Clustering, Tensor]]:
+    def regions(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[tuple[Tensor, Clustering, Tensor]]:
         """Features, clusters and regions of each photo; no word changes them."""
         features = self.features(images, chosen)
         clusterings = kmeans(features, self.settings.clusters, self.settings.restarts, seed=self.settings.seed)
@@ -160,8 +160,8 @@ class FreeSegDiff:
     def choose(self, images: Sequence[Image], vocabulary: tuple[str, ...] | None) -> list[Chosen]:
         """Captions -> keywords -> the words that are believed to be in each photo (Sec. 3.1.1)."""
         settings = self.settings
-        with_caption, say = settings.prompt != "empty", partial(captions, self.networks, self.memory)
-        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, with_caption, say)
+        with_caption, caption = settings.prompt != "empty", partial(captions, self.networks, self.memory)
+        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, with_caption, caption)
 
     def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Tensor:
         """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""

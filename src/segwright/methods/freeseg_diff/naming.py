@@ -45,10 +45,10 @@ def name_regions(
         barred = torch.ones(len(words), dtype=torch.bool, device=logits.device)
         barred[list(candidates)] = False
         logits = logits.masked_fill(barred, -torch.inf)
-    chances = torch.nan_to_num(logits.softmax(1)).cpu().numpy()
+    probabilities = torch.nan_to_num(logits.softmax(1)).cpu().numpy()
     allowed = set(candidates)
     named = []
-    for row in chances:
+    for row in probabilities:
         order = np.argsort(-row, kind="stable")
         nearest = int(order[0])
         ranking = tuple((words[i], round(float(row[i]), 4)) for i in order[:5])
@@ -56,12 +56,12 @@ def name_regions(
     return named
 
 
-def keep_best_region(named: Sequence[Named], chances: Sequence[float]) -> list[int]:
+def keep_best_region(named: Sequence[Named], probabilities: Sequence[float]) -> list[int]:
     """Labels when each word may keep its most probable region only (the published implementation; not in the paper)."""
     labels = [n.label for n in named]
     for word in set(labels) - {0}:
         held = [k for k, label in enumerate(labels) if label == word]
-        best = max(held, key=lambda k: chances[k])
+        best = max(held, key=lambda k: probabilities[k])
         labels = [0 if label == word and k != best else label for k, label in enumerate(labels)]
     return labels
 

@@ -27,7 +27,7 @@ def sharpen(image: Image, clustering: Clustering, settings: str = "freeseg-diff"
     Args:
         image: (H, W, 3) uint8.
         clustering: of the same photo.
-        settings: constants of the CRF (``segwright.refine.PRESETS``).
+        settings: constants of the CRF (``segwright.refine.CRF_CONSTANTS``).
     """
     regions = clustering.soft((image.shape[0], image.shape[1]))
     hot = torch.nn.functional.one_hot(regions.labels, regions.count).permute(2, 0, 1).float()

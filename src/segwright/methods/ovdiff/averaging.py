@@ -33,8 +33,8 @@ def build(features: Tensor, masks: Tensor, parts: int = PARTS, seed: int = 0) ->
     there = (sizes > 0).nonzero().flatten()
     cells = torch.full(tuple(inside.shape), -1, dtype=torch.long, device=features.device)
     if not len(there):
-        nothing = cells.new_zeros(0)
-        return Prototypes(features.new_zeros(0, features.shape[1]).float(), nothing, nothing, cells)
+        none = cells.new_zeros(0)
+        return Prototypes(features.new_zeros(0, features.shape[1]).float(), none, none, cells)
     sums = torch.stack([(features[i].float() * inside[i]).sum((1, 2)) for i in there.tolist()])
     instances = sums / sizes[there, None]
     whole = sums.sum(0, keepdim=True) / sizes.sum()  # the instances' mean, weighted by mask size

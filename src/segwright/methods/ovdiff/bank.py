@@ -146,7 +146,7 @@ class Bank:
         wrong: list[str] = []
         for path in sorted((self.folder / "words").glob("*")):
             if not (path / "word.json").exists():
-                wrong.append(f"{path} is unfinished; making its word again goes on from there")
+                wrong.append(f"{path} is unfinished; making its word again resumes there")
                 continue
             try:
                 entry = self._entry(path)

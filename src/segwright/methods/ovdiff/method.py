@@ -189,7 +189,7 @@ class OVDiff:
         return self.many([image], words)[0]
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """Several photos, each as if alone."""
+        """Several photos, each independent of the others."""
         return [self.finish(steps) for steps in self.steps(images, words)]
 
     def steps(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Steps]:
@@ -221,8 +221,8 @@ class OVDiff:
             if not known:
                 raise InputError(f"the bank {str(self.bank.folder)!r} is empty; give words, or make some with segwright prototypes")
             return [known] * len(images)
-        say = partial(captions, self.networks, self.memory)
-        return [chosen.words for chosen in choose(self.networks, images, None, "none", say=say)]
+        caption = partial(captions, self.networks, self.memory)
+        return [chosen.words for chosen in choose(self.networks, images, None, "none", caption=caption)]
 
     def _step(self, image: Image, words: tuple[str, ...]) -> Steps:
         known = [self.prototypes(word) for word in words]
@@ -319,8 +319,8 @@ class OVDiff:
         if matching.labels[:1] == (0,):
             return Scores(words, matching.labels, (wide / self.settings.temperature).softmax(0))
         size = (1, *image.shape[:2])
-        nothing = wide.new_full(size, self.settings.threshold if self.settings.background == "threshold" else -torch.inf)
-        values = (torch.cat([nothing, wide]) / self.settings.temperature).softmax(0) if len(cosines) else wide.new_ones(size)
+        background = wide.new_full(size, self.settings.threshold if self.settings.background == "threshold" else -torch.inf)
+        values = (torch.cat([background, wide]) / self.settings.temperature).softmax(0) if len(cosines) else wide.new_ones(size)
         return Scores(words, (0, *matching.labels), values)
 
     def finish(self, steps: Steps) -> Segmentation:

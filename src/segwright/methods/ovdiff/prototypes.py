@@ -60,12 +60,12 @@ def match(features: Tensor, sets: Sequence[Tensor]) -> Tensor:
     """
     if not sets or any(not len(s) for s in sets):
         raise InputError("matching needs at least one prototype for every class")
-    together = F.normalize(torch.cat(list(sets)).float(), dim=1)
-    if features.shape[1] != together.shape[1]:
-        got = f"features have {features.shape[1]} channels and prototypes {together.shape[1]}"
+    stacked = F.normalize(torch.cat(list(sets)).float(), dim=1)
+    if features.shape[1] != stacked.shape[1]:
+        got = f"features have {features.shape[1]} channels and prototypes {stacked.shape[1]}"
         raise InputError(f"{got}; both must come from the same network")
     cells = F.normalize(features.float().flatten(2), dim=1)
-    cosines = torch.stack([together @ one for one in cells])  # one by one: the same bits whatever the batch
+    cosines = torch.stack([stacked @ one for one in cells])  # one by one: the same bits whatever the batch
     nearest = [part.amax(1) for part in cosines.split([len(s) for s in sets], dim=1)]
     return torch.stack(nearest, 1).unflatten(2, (features.shape[2], features.shape[3]))
 

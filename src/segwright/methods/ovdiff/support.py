@@ -1,6 +1,6 @@
 """Words -> bank: support pictures, where the word is in them, and prototypes (OVDiff Secs. 3.2 and 3.3).
 
-Pictures are made in batches that always hold the same seeds, so a run that was broken off goes on with the next batch
+Pictures are made in batches that always hold the same seeds, so an interrupted run resumes with the next batch
 and ends with the same bits as one that was not.
 """
 

@@ -77,7 +77,7 @@ def page(image: Image, scores: Scores, networks: Networks, settings: G4SegSettin
         + figure(image_bytes(_overlay(image, start)), "coarse mask")
     )
     if not done:
-        return document(f"{name}: G4Seg, step by step", name, intro + first + f"<p>{_nothing(settings)}</p>")
+        return document(f"{name}: G4Seg, step by step", name, intro + first + f"<p>{_unchanged(settings)}</p>")
     classes = "".join(_class(image, start, networks, settings, done, k) for k in range(len(done[0].labels)))
     changed = int((start.argmax() != end.argmax()).sum())
     share = f"<p>{changed} of {image.shape[0] * image.shape[1]} pixels have another label than before.</p>"
@@ -86,7 +86,7 @@ def page(image: Image, scores: Scores, networks: Networks, settings: G4SegSettin
     return document(f"{name}: G4Seg, step by step", name, intro + first + how + classes + last)
 
 
-def _nothing(settings: G4SegSettings) -> str:
+def _unchanged(settings: G4SegSettings) -> str:
     low, high = settings.certain or (0.0, 1.0)
     return f"Nothing to refine: no class is strongest anywhere with a probability between {low:g} and {high:g}."
 
@@ -140,8 +140,8 @@ def _plain(image: Image, word: str, mask: Tensor, networks: Networks, settings: 
     from segwright.refine.g4seg.method import square
 
     photo = square(image, networks, settings)
-    maker = Reconstructor(networks.diffusion, networks.diffusion.encode(photo[None].float() / 255), settings)
-    return (maker([word], mask, inject=False)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    reconstructor = Reconstructor(networks.diffusion, networks.diffusion.encode(photo[None].float() / 255), settings)
+    return (reconstructor([word], mask, inject=False)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 def sampled(shown: Pass, row: int, k: int, grid: int, count: int = POINTS) -> list[Move]:

@@ -101,7 +101,7 @@ def g4seg_batch(
     settings: G4SegSettings = DEFAULT,
     controlnet: ControlNet | None = None,
 ) -> list[Scores]:
-    """``g4seg`` of many photos, one after the other, so that company changes nothing; the classes of each go together.
+    """``g4seg`` of many photos, one after the other, so that no photo changes another's result; the classes of each go together.
 
     Raises:
         InputError, WeightsError: as ``g4seg``; or the lists differ in length.
@@ -121,19 +121,21 @@ def passes(
     image: Image, scores: Scores, networks: Networks, settings: G4SegSettings = DEFAULT, controlnet: ControlNet | None = None
 ) -> Iterator[Pass]:
     """Each pass as it is done; none where no class has anything to update."""
-    values, maker, seen = scores.values.detach(), None, None
+    values, reconstructor, seen = scores.values.detach(), None, None
     for _ in range(settings.passes):
         rows = _to_do(values, settings)
         if not rows:
             return
-        if maker is None:
+        if reconstructor is None:
             photo = square(image, networks, settings)
             seen = _features([photo], networks, settings)[0] if settings.correspondence else None
-            maker = Reconstructor(networks.diffusion, networks.diffusion.encode(photo[None].float() / 255), settings, controlnet)
+            reconstructor = Reconstructor(
+                networks.diffusion, networks.diffusion.encode(photo[None].float() / 255), settings, controlnet
+            )
         labels = tuple(scores.labels[r] for r in rows)
         words = [scores.words[label - 1] for label in labels]
-        masks = _masks(values, rows, maker.side)
-        pictures, matches, moves = _compared(maker, words, masks, values[rows], seen, networks, settings)
+        masks = _masks(values, rows, reconstructor.side)
+        pictures, matches, moves = _compared(reconstructor, words, masks, values[rows], seen, networks, settings)
         after = updated(values, rows, moves, settings)
         yield Pass(labels, masks, pictures, matches, values, after)
         values = after
@@ -181,20 +183,20 @@ def _masks(values: Tensor, rows: Sequence[int], side: int) -> Tensor:
 
 
 def _compared(
-    maker: Reconstructor, words: list[str], masks: Tensor, chosen: Tensor, seen: Tensor | None, networks: Networks,
+    reconstructor: Reconstructor, words: list[str], masks: Tensor, chosen: Tensor, seen: Tensor | None, networks: Networks,
     settings: G4SegSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Pictures (K, 3, S, S) uint8, matches (K, N) and S[delta] - S, (K, H, W), of all classes."""
     grid = settings.grid
     if seen is None:
-        maps = torch.cat(in_blocks(len(words), settings.batch, lambda s: maker.attention(words[s], masks[s], grid)))
+        maps = torch.cat(in_blocks(len(words), settings.batch, lambda s: reconstructor.attention(words[s], masks[s], grid)))
         small = F.interpolate(chosen[None], (grid, grid), mode="area")[0]
         gap = maps.view_as(small).to(small) - small
         moves = F.interpolate(gap[None], tuple(chosen.shape[1:]), mode="bilinear", align_corners=False)[0]
         return masks.new_empty(0, dtype=torch.uint8), masks.new_empty(0, dtype=torch.long), moves
 
     def work(block: slice) -> tuple[Tensor, Tensor]:
-        made = (maker(words[block], masks[block]) * 255).round().to(torch.uint8)
+        made = (reconstructor(words[block], masks[block]) * 255).round().to(torch.uint8)
         found = _features(list(made), networks, settings)
         return made, torch.stack([nearest(seen, one, settings.reach) for one in found])
 

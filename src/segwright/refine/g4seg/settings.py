@@ -1,4 +1,4 @@
-"""What G4Seg can be told, with the sources of its defaults."""
+"""G4Seg's settings, with the sources of their defaults."""
 
 from __future__ import annotations
 

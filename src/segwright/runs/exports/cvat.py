@@ -47,10 +47,10 @@ def _mask(image: Xml.Element, found: Object) -> None:
 
 def _polygons(image: Xml.Element, found: Object, settings: ExportSettings, group: int) -> None:
     polygons = outlines(found.mask, settings.simplify)
-    together = {"group_id": str(group)} if len(polygons) > 1 else {}
+    grouping = {"group_id": str(group)} if len(polygons) > 1 else {}
     for points in polygons:
         text = ";".join(f"{x:.2f},{y:.2f}" for x, y in points.tolist())
-        Xml.SubElement(image, "polygon", {**_facts(found), "points": text, **together})
+        Xml.SubElement(image, "polygon", {**_facts(found), "points": text, **grouping})
 
 
 def _facts(found: Object) -> dict[str, str]:

@@ -38,10 +38,10 @@ def serve(
     except ImportError as error:
         raise InputError(f"the page needs Gradio, which cannot be imported ({error}); pip install 'segwright[page]'") from error
     from segwright.server.page.app import run
-    from segwright.server.page.studio import Studio
     from segwright.server.page.uploads import Limits
+    from segwright.server.page.workspace import Workspace
 
-    run(Studio(preset, device, dtype, banks, Limits(megabytes, megapixels)), host, port)
+    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels)), host, port)
 
 
 __all__ = ["serve"]

@@ -22,7 +22,7 @@ from segwright.images import read
 from segwright.mini.voc import data_folder
 from segwright.server.page import diagnose_tab, prototypes_tab, refine_tab, segment_tab, why_tab
 from segwright.server.page.parts import HERE, Page
-from segwright.server.page.studio import Request, Studio
+from segwright.server.page.workspace import Request, Workspace
 
 FIRST_PORT, LAST_PORT = 7860, 7960
 OLDEST = 3600  # seconds that an upload is kept
@@ -32,16 +32,16 @@ SYSTEM = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 
 
-def make(studio: Studio, folder: Path) -> gr.Blocks:
+def make(workspace: Workspace, folder: Path) -> gr.Blocks:
     """The page's tabs.
 
     Args:
         folder: for temporary files.
     """
-    page = Page(studio, folder)
+    page = Page(workspace, folder)
     with gr.Blocks(title="segwright", analytics_enabled=False, delete_cache=(OLDEST // 6, OLDEST)) as blocks:
-        said = f"Preset {escape(studio.preset)}. Photos go to this server and nowhere else."
-        gr.HTML(f'<h1>segwright</h1><p class="sw-note">{said}</p>')
+        note = f"Preset {escape(workspace.preset)}. Photos go to this server and nowhere else."
+        gr.HTML(f'<h1>segwright</h1><p class="sw-note">{note}</p>')
         with gr.Tabs():
             with gr.Tab("Segment"):
                 first = segment_tab.build(page)
@@ -58,7 +58,7 @@ def make(studio: Studio, folder: Path) -> gr.Blocks:
 
 
 @contextmanager
-def serving(studio: Studio, host: str = "127.0.0.1", port: int | None = None) -> Iterator[str]:
+def serving(workspace: Workspace, host: str = "127.0.0.1", port: int | None = None) -> Iterator[str]:
     """The page's address while it is served; temporary files are removed in the end.
 
     Raises:
@@ -68,9 +68,9 @@ def serving(studio: Studio, host: str = "127.0.0.1", port: int | None = None) ->
     before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "GRADIO_SHARE")}
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     os.environ.pop("GRADIO_SHARE", None)
-    blocks = make(studio, folder)
+    blocks = make(workspace, folder)
     try:
-        _, url, _ = blocks.launch(**_options(studio, host, port), allowed_paths=[str(folder / "sessions")])
+        _, url, _ = blocks.launch(**_options(workspace, host, port), allowed_paths=[str(folder / "sessions")])
         yield url
     except OSError as error:
         raise InputError(
@@ -83,26 +83,26 @@ def serving(studio: Studio, host: str = "127.0.0.1", port: int | None = None) ->
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
-def run(studio: Studio, host: str, port: int | None) -> None:
+def run(workspace: Workspace, host: str, port: int | None) -> None:
     """Serve until interrupted or told to end, and tidy up."""
-    warm(studio)
+    warm(workspace)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with serving(studio, host, port) as url:
-            print(f"segwright: the page is at {url} (preset {studio.preset}); stop it with Ctrl+C", flush=True)
+        with serving(workspace, host, port) as url:
+            print(f"segwright: the page is at {url} (preset {workspace.preset}); stop it with Ctrl+C", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:
         print("segwright: stopped")
 
 
-def warm(studio: Studio) -> None:
+def warm(workspace: Workspace) -> None:
     """Open networks that lie in this machine before the first person waits for them; those on a hub are fetched when asked for."""
-    if not studio.networks.preset.parts:
-        studio.segment(read(sorted((data_folder() / "JPEGImages").glob("val_*.jpg"))[0]), "sample", Request("dog"))
+    if not workspace.networks.preset.parts:
+        workspace.segment(read(sorted((data_folder() / "JPEGImages").glob("val_*.jpg"))[0]), "sample", Request("dog"))
 
 
-def _options(studio: Studio, host: str, port: int | None) -> dict[str, Any]:
+def _options(workspace: Workspace, host: str, port: int | None) -> dict[str, Any]:
     theme = gr.themes.Base(
         primary_hue="blue", font=[gr.themes.Font(f) for f in SYSTEM], font_mono=[gr.themes.Font(f) for f in MONO]
     )
@@ -113,7 +113,7 @@ def _options(studio: Studio, host: str, port: int | None) -> dict[str, Any]:
         "quiet": True,
         "prevent_thread_lock": True,
         "show_error": False,
-        "max_file_size": int(HARD * studio.limits.megabytes * 1e6),
+        "max_file_size": int(HARD * workspace.limits.megabytes * 1e6),
         "state_session_capacity": SESSIONS,
         "enable_monitoring": False,
         "footer_links": ["api"],

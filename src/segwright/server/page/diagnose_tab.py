@@ -26,18 +26,18 @@ def build(page: Page) -> None:
             parts = gr.CheckboxGroup(list(PARTS), value=list(PARTS), label="Parts")
             start, stop = buttons("Diagnose")
         with gr.Column(scale=2, min_width=300):
-            status, told, report = gr.HTML(elem_classes="sw-block"), component(), component()
+            status, details, report = gr.HTML(elem_classes="sw-block"), component(), component()
 
-    def look(ticket: str, path: str | None, named: str, wanted: list[str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def run(ticket: str, path: str | None, named: str, wanted: list[str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
         def work(job: Job) -> tuple[str, str]:
             began = time.perf_counter()
-            html = diagnose(page.read(path), photo_name(str(path)), named, wanted, page.studio.networks, job)
+            html = diagnose(page.read(path), photo_name(str(path)), named, wanted, page.workspace.networks, job)
             seconds = time.perf_counter() - began
             chosen = [p for p in PARTS if p in wanted]
-            given = (page.studio.loading, photo_name(str(path)), parse_words(named), chosen)
-            said = facts({"Preset": page.studio.preset, "Parts": ", ".join(chosen), "Seconds": f"{seconds:.2f}"})
-            return said + code(reproduce.diagnose_command(*given), reproduce.diagnose_lines(*given)), html
+            given = (page.workspace.loading, photo_name(str(path)), parse_words(named), chosen)
+            summary = facts({"Preset": page.workspace.preset, "Parts": ", ".join(chosen), "Seconds": f"{seconds:.2f}"})
+            return summary + code(reproduce.diagnose_command(*given), reproduce.diagnose_lines(*given)), html
 
         yield from page.run(request, ticket, work, lambda made: made, 2)
 
-    wire(page, start.click, stop, status, look, [photo, words, parts], [status, told, report])
+    wire(page, start.click, stop, status, run, [photo, words, parts], [status, details, report])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from segwright.files.disk import write_together
+from segwright.files.disk import write_all
 from segwright.files.masks import encode_label_map
 from segwright.files.overlay import encode_overlay
 from segwright.files.record import segments, versions
@@ -47,7 +47,7 @@ def write_files(image: Image, segmentation: Segmentation, photo: str, folder: Pa
         folder / f"{stem}.coco.json": coco(segmentation, photo),
         folder / f"{stem}.cutouts.zip": cutouts(image, segmentation),
     }
-    return write_together(dict(contents))
+    return write_all(dict(contents))
 
 
 def coco(segmentation: Segmentation, photo: str) -> bytes:

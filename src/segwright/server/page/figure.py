@@ -20,7 +20,7 @@ from segwright.types import Image, Segmentation
 
 LONGEST = 1200  # pixels of a shown photo's long side
 NAMED = 0.004  # a region's share of the photo from which on its word is written into it
-NOTHING = "unlabelled"
+UNLABELLED = "unlabelled"
 MADE = itertools.count()  # tells the page's script a new picture from one whose switches were moved
 
 
@@ -39,12 +39,12 @@ def regions_figure(image: Image, segmentation: Segmentation, name: str = "", pic
     entries = [(s["index"], s["word"], s["area"] / total, s["score"]) for s in sorted(found, key=lambda s: -s["area"])]
     paths = [_region(labels == index, index, word, share, score, picks) for index, word, share, score in entries]
     if picks and rest:
-        paths.insert(0, _region(labels == 0, 0, NOTHING, rest / total, None, True))
+        paths.insert(0, _region(labels == 0, 0, UNLABELLED, rest / total, None, True))
     text = max(width, height) / 30
     names = [_name(labels == index, index, word, text) for index, word, share, _ in entries if share >= NAMED]
-    said = f"{name or 'The photo'}: {', '.join(f'{word} {share:.0%}' for _, word, share, _ in entries) or 'nothing found'}"
+    description = f"{name or 'The photo'}: {', '.join(f'{word} {share:.0%}' for _, word, share, _ in entries) or 'nothing found'}"
     svg = (
-        f'<svg viewBox="0 0 {width} {height}" role="group" aria-label="{escape(said)}" style="--text:{text:.1f}px">'
+        f'<svg viewBox="0 0 {width} {height}" role="group" aria-label="{escape(description)}" style="--text:{text:.1f}px">'
         f'<image width="{width}" height="{height}" href="{jpeg(picture)}"/>{"".join(paths)}'
         f'<g class="sw-names" aria-hidden="true">{"".join(names)}</g></svg>'
     )
@@ -116,15 +116,16 @@ def png(image: Image) -> str:
 
 
 def _region(mask: NDArray[np.bool_], index: int, word: str, share: float, score: float | None, picks: bool) -> str:
-    said = escape(_said(word, share, score))
+    description = escape(_described(word, share, score))
     role = "button" if picks else "img"
     return (
-        f'<path class="sw-region" tabindex="0" role="{role}" data-label="{index}" aria-label="{said}" data-said="{said}" '
-        f'style="--fill:{paint(index)}" fill-rule="evenodd" d="{outline(mask)}"><title>{said}</title></path>'
+        f'<path class="sw-region" tabindex="0" role="{role}" data-label="{index}" aria-label="{description}" '
+        f'data-description="{description}" '
+        f'style="--fill:{paint(index)}" fill-rule="evenodd" d="{outline(mask)}"><title>{description}</title></path>'
     )
 
 
-def _said(word: str, share: float, score: float | None) -> str:
+def _described(word: str, share: float, score: float | None) -> str:
     return f"{word}: {percent(share)} of the photo" + (f", score {score:.2f}" if score is not None else "")
 
 
@@ -150,10 +151,10 @@ def _name(mask: NDArray[np.bool_], index: int, word: str, text: float) -> str:
 
 def _legend(entries: list[tuple[int, str, float, float | None]], rest: float, picks: bool) -> str:
     rows = "".join(_row(*entry, picks) for entry in entries)
-    unlabelled = _row(0, NOTHING, rest, None, picks) if rest else ""
+    unlabelled = _row(0, UNLABELLED, rest, None, picks) if rest else ""
     head = '<thead><tr><th scope="col">word</th><th scope="col">area</th><th scope="col">score</th></tr></thead>'
-    nothing = "" if entries else '<p class="sw-note">Nothing was found.</p>'
-    return f'{nothing}<table class="sw-legend">{head}<tbody>{rows}{unlabelled}</tbody></table>'
+    note = "" if entries else '<p class="sw-note">Nothing was found.</p>'
+    return f'{note}<table class="sw-legend">{head}<tbody>{rows}{unlabelled}</tbody></table>'
 
 
 def _row(index: int, word: str, share: float, score: float | None, picks: bool) -> str:
@@ -164,8 +165,8 @@ def _row(index: int, word: str, share: float, score: float | None, picks: bool) 
         name = f'<label><input type="checkbox" class="sw-switch" data-label="{index}" checked>{swatch}{escape(word)}</label>'
     else:
         name = f'<span class="sw-plain">{swatch}{escape(word)}</span>'
-    told = "" if score is None else f"{score:.2f}"
-    return f'<tr data-label="{index}"><th scope="row">{name}</th><td>{percent(share)}</td><td>{told}</td></tr>'
+    shown = "" if score is None else f"{score:.2f}"
+    return f'<tr data-label="{index}"><th scope="row">{name}</th><td>{percent(share)}</td><td>{shown}</td></tr>'
 
 
 def _opacity() -> str:

@@ -17,9 +17,9 @@ from PIL import Image as Pillow
 
 from segwright.errors import SegwrightError
 from segwright.mini.voc import data_folder
-from segwright.server.page.studio import Studio
 from segwright.server.page.uploads import read_upload
 from segwright.server.page.work import Job, Stopped, Update, follow
+from segwright.server.page.workspace import Workspace
 from segwright.types import Image
 
 HERE = Path(__file__).parent / "assets"
@@ -43,9 +43,9 @@ class Turn:
 
 @dataclass
 class Page:
-    """One running page: its studio, its temporary folder, and the latest turn of each session."""
+    """One running page: its workspace, its temporary folder, and the latest turn of each session."""
 
-    studio: Studio
+    workspace: Workspace
     folder: Path
     turns: dict[str, Turn] = field(default_factory=dict)
 
@@ -107,7 +107,7 @@ class Page:
         Raises:
             InputError: none, too large, or none that can be read.
         """
-        return read_upload(path, self.studio.limits)
+        return read_upload(path, self.workspace.limits)
 
     def receive(self, path: str | None, request: gr.Request) -> tuple[Any, str]:
         """A photo just uploaded: taken as it is, made visible to browsers if it is not, or refused and taken away again."""
@@ -186,10 +186,10 @@ def refusal(error: SegwrightError) -> str:
     return f'<p class="sw-status sw-error" role="alert">{escape(text[:1].upper() + text[1:])}.</p>'
 
 
-def facts(told: Mapping[str, str]) -> str:
+def facts(entries: Mapping[str, str]) -> str:
     """ "Preset: mini. Seconds: 0.4." """
-    said = " ".join(f"{escape(name)}: <b>{escape(value)}</b>." for name, value in told.items() if value)
-    return f'<p class="sw-facts">{said}</p>'
+    text = " ".join(f"{escape(name)}: <b>{escape(value)}</b>." for name, value in entries.items() if value)
+    return f'<p class="sw-facts">{text}</p>'
 
 
 def code(command: str, lines: str, settings: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The third tab: banks of prototypes for ovdiff, built from words while one looks on."""
+"""The third tab: banks of prototypes for ovdiff, built from words, with live progress."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from segwright.server.page import reproduce
 from segwright.server.page.figure import picture, png, shrunk
 from segwright.server.page.parts import LIGHT, Page, buttons, code, component, facts, refusal, wire
 from segwright.server.page.segment_tab import SegmentTab
-from segwright.server.page.studio import Studio
 from segwright.server.page.work import Job
+from segwright.server.page.workspace import Workspace
 from segwright.words.vocabulary import parse_words
 
 BATCH = 4  # pictures at once: few, so that one sees them come
@@ -33,51 +33,51 @@ SMALL = 96  # pixels of a shown support picture
 
 def build(page: Page, first: SegmentTab) -> None:
     """The tab's components and events."""
-    studio = page.studio
+    workspace = page.workspace
     gr.Markdown(
         "ovdiff compares photos with pictures that the diffusion model draws for each word. A bank keeps what it learned from them."
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             name = gr.Dropdown(
-                studio.bank_names(), value="my-bank", allow_custom_value=True, label="Bank", info="A new name begins one."
+                workspace.bank_names(), value="my-bank", allow_custom_value=True, label="Bank", info="A new name begins one."
             )
             words = gr.Textbox(label="Words", placeholder="dog, sofa, grass")
             stuff = gr.Textbox(label="Which of them are stuff", placeholder="grass", info="Stuff has no outline of its own.")
             pictures = gr.Slider(1, MOST, value=8, step=1, label="Pictures a word")
-            steps = gr.Slider(1, 50, value=_steps(studio), step=1, label="Denoising steps")
+            steps = gr.Slider(1, 50, value=_steps(workspace), step=1, label="Denoising steps")
             start, stop = buttons("Build")
             use = gr.Button("Use it on the first tab")
             with gr.Row():
                 out = gr.Textbox(label="Take a word out", placeholder="dog", min_width=160)
                 remove = gr.Button("Remove", min_width=90)
         with gr.Column(scale=2, min_width=300):
-            status, sheet, told = gr.HTML(elem_classes="sw-block"), component(), component()
+            status, sheet, details = gr.HTML(elem_classes="sw-block"), component(), component()
 
     def make(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
-        done = lambda made: (*made, *_menus(studio, given[0]))  # noqa: E731
-        yield from page.run(request, ticket, lambda job: build_bank(studio, *given, job=job), done, 4)  # type: ignore[misc]
+        done = lambda made: (*made, *_menus(workspace, given[0]))  # noqa: E731
+        yield from page.run(request, ticket, lambda job: build_bank(workspace, *given, job=job), done, 4)  # type: ignore[misc]
 
     def take_out(bank: str, word: str) -> tuple[str, Any]:
         try:
-            opened = studio.bank(bank)
+            opened = workspace.bank(bank)
             opened.remove(word.strip())
             return "", contact_sheet(opened)
         except SegwrightError as error:
             return refusal(error), gr.skip()
 
     def show(bank: str) -> str:
-        return contact_sheet(studio.bank(bank)) if bank in studio.bank_names() else ""
+        return contact_sheet(workspace.bank(bank)) if bank in workspace.bank_names() else ""
 
     def choose(bank: str) -> tuple[Any, ...]:
         try:
-            known = ", ".join(studio.bank(bank).entries())
+            known = ", ".join(workspace.bank(bank).entries())
         except SegwrightError as error:
             return refusal(error), gr.skip(), gr.skip(), gr.skip()
-        said = f'<p class="sw-status" role="status">The first tab now uses ovdiff with {escape(bank)}.</p>'
-        return said, "ovdiff", gr.update(choices=_choices(studio), value=bank, visible=True), known
+        message = f'<p class="sw-status" role="status">The first tab now uses ovdiff with {escape(bank)}.</p>'
+        return message, "ovdiff", gr.update(choices=_choices(workspace), value=bank, visible=True), known
 
-    inputs, outputs = [name, words, stuff, pictures, steps], [status, sheet, told, name, first.bank]
+    inputs, outputs = [name, words, stuff, pictures, steps], [status, sheet, details, name, first.bank]
     wire(page, start.click, stop, status, make, inputs, outputs)
     remove.click(take_out, [name, out], [status, sheet], **LIGHT)
     name.input(show, name, sheet, **LIGHT)
@@ -85,37 +85,37 @@ def build(page: Page, first: SegmentTab) -> None:
 
 
 def build_bank(
-    studio: Studio, name: str, words: str, stuff: str, pictures: int, steps: int, job: Job | None = None
+    workspace: Workspace, name: str, words: str, stuff: str, pictures: int, steps: int, job: Job | None = None
 ) -> tuple[str, str]:
     """Bring words into a bank of the page; (contact sheet, facts) as HTML.
 
-    An existing bank goes on as it was begun; ``pictures`` and ``steps`` are for new ones.
+    An existing bank keeps its settings; ``pictures`` and ``steps`` are for new ones.
 
     Raises:
         InputError: an unusable name, words, or stuff that is not among them.
-        Stopped: the job was told to stop; what is made stays.
+        Stopped: the job was stopped; what is made stays.
     """
     began = time.perf_counter()
-    job, folder, named = job or Job(), studio.bank_path(name or ""), parse_words(words)
+    job, folder, named = job or Job(), workspace.bank_path(name or ""), parse_words(words)
     kinds = parse_words(stuff) if stuff.strip() else ()
     if foreign := [word for word in kinds if word not in named]:
         raise InputError(f"{foreign[0]!r} is called stuff but is not among the words; add it to them")
-    networks = studio.shared(ovdiff_networks(studio.preset, studio.device, studio.dtype))
+    networks = workspace.shared(ovdiff_networks(workspace.preset, workspace.device, workspace.dtype))
     sampling = replace(networks.preset.sampling, steps=int(steps))
     settings = support_of(folder) or SupportSettings(pictures=int(pictures), batch=min(BATCH, int(pictures)), sampling=sampling)
     bank = open_bank(networks, folder, settings)
-    job.say("Drawing support pictures", 0.0)
+    job.report("Drawing support pictures", 0.0)
     make_words(networks, bank, named, settings, kinds, partial(_tell, job, bank))
-    told = {
-        "Preset": studio.preset,
+    details = {
+        "Preset": workspace.preset,
         "Bank": name,
         "Words": ", ".join(bank.entries()),
         "Pictures a word": str(settings.pictures),
     }
-    told |= {"Denoising steps": str(settings.sampling.steps)} if settings.sampling else {}
-    told |= {"Seconds": f"{time.perf_counter() - began:.2f}"}
-    given = (studio.loading, named, kinds, str(folder), settings)
-    return contact_sheet(bank), facts(told) + code(reproduce.bank_command(*given), reproduce.bank_lines(*given))
+    details |= {"Denoising steps": str(settings.sampling.steps)} if settings.sampling else {}
+    details |= {"Seconds": f"{time.perf_counter() - began:.2f}"}
+    given = (workspace.loading, named, kinds, str(folder), settings)
+    return contact_sheet(bank), facts(details) + code(reproduce.bank_command(*given), reproduce.bank_lines(*given))
 
 
 def contact_sheet(bank: Bank) -> str:
@@ -140,16 +140,16 @@ def growing(bank: Bank, word: str, count: int) -> str:
 
 
 def _tell(job: Job, bank: Bank, word: str, made: int, of: int) -> None:
-    job.say(f"Drawing {word}: {made} of {of} pictures", made / of, growing(bank, word, made))
+    job.report(f"Drawing {word}: {made} of {of} pictures", made / of, growing(bank, word, made))
 
 
-def _steps(studio: Studio) -> int:
-    return studio.networks.preset.sampling.steps
+def _steps(workspace: Workspace) -> int:
+    return workspace.networks.preset.sampling.steps
 
 
-def _choices(studio: Studio) -> Sequence[tuple[str, str]]:
-    return [("the default one", ""), *((name, name) for name in studio.bank_names())]
+def _choices(workspace: Workspace) -> Sequence[tuple[str, str]]:
+    return [("the default one", ""), *((name, name) for name in workspace.bank_names())]
 
 
-def _menus(studio: Studio, name: str) -> tuple[Any, Any]:
-    return gr.update(choices=studio.bank_names(), value=name), gr.update(choices=_choices(studio))
+def _menus(workspace: Workspace, name: str) -> tuple[Any, Any]:
+    return gr.update(choices=workspace.bank_names(), value=name), gr.update(choices=_choices(workspace))

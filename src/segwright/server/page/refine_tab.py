@@ -19,9 +19,9 @@ from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure, swipe
 from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
 from segwright.server.page.segment_tab import FILES
-from segwright.server.page.studio import RefineRequest, RefineResult
 from segwright.server.page.uploads import open_upload
 from segwright.server.page.work import Job
+from segwright.server.page.workspace import RefineRequest, RefineResult
 
 REFINERS = ("g4seg,crf", "g4seg", "crf", "pamr", "pamr,crf")
 UPLOADED, PAINTED = "Upload it", "Paint it"
@@ -45,7 +45,7 @@ def build(page: Page) -> None:
             refiners = gr.Dropdown(list(REFINERS), value=REFINERS[0], label="Refiners, in this order")
             start, stop = buttons("Refine")
         with gr.Column(scale=2, min_width=300):
-            status, pair, told, regions = gr.HTML(elem_classes="sw-block"), component(), component(), component()
+            status, pair, details, regions = gr.HTML(elem_classes="sw-block"), component(), component(), component()
             with gr.Row():
                 files = [gr.DownloadButton(n, interactive=False, size="sm", min_width=110) for n in (*FILES, "Painted mask")]
     result = gr.State(None, time_to_live=3600)
@@ -57,7 +57,7 @@ def build(page: Page) -> None:
             image = page.read(path)
             name = photo_name(str(path))
             coarse = _painted_file(painted, image.shape[:2], page.place(request), name) if how == PAINTED else _uploaded(page, file)
-            return page.studio.refine(image, name, RefineRequest(coarse, words, names), job)
+            return page.workspace.refine(image, name, RefineRequest(coarse, words, names), job)
 
         yield from page.run(request, ticket, work, lambda made: (*shown(made), made), 4)
 
@@ -73,14 +73,14 @@ def build(page: Page) -> None:
     )
     photo.change(lambda path: _canvas(page, path), photo, painter, **LIGHT)
     inputs = [photo, source, mask, painter, named, refiners]
-    done = wire(page, start.click, stop, status, refine, inputs, [status, pair, told, regions, result])
+    done = wire(page, start.click, stop, status, refine, inputs, [status, pair, details, regions, result])
     done.then(write, result, files, **PRIVATE)
 
 
 def shown(result: RefineResult) -> tuple[str, str, str]:
-    """Before and after, what is said below, and the regions."""
+    """Before and after, the facts below, and the regions."""
     moved = int((result.before.labels != result.segmentation.labels).sum())
-    told = facts(
+    details = facts(
         {
             "Preset": result.loading[0],
             "Refiners": result.request.refiners,
@@ -90,7 +90,7 @@ def shown(result: RefineResult) -> tuple[str, str, str]:
     )
     again = code(reproduce.refine_command(result), reproduce.refine_lines(result))
     after = regions_figure(result.image, result.segmentation, result.photo)
-    return swipe(result.image, result.before, result.segmentation), told + again, after
+    return swipe(result.image, result.before, result.segmentation), details + again, after
 
 
 def painted_labels(layers: list[NDArray[np.uint8]], size: tuple[int, int]) -> NDArray[np.int64]:
@@ -141,7 +141,7 @@ def _canvas(page: Page, path: str | None) -> Any:
 def _uploaded(page: Page, file: str | None) -> Path:
     if file is None:
         raise InputError("there is no mask yet; upload one, or paint it")
-    open_upload(Path(file), page.studio.limits)
+    open_upload(Path(file), page.workspace.limits)
     return Path(file)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from segwright.methods import METHODS
 from segwright.methods.ovdiff.support import SupportSettings
-from segwright.server.page.studio import RefineResult, Result
+from segwright.server.page.workspace import RefineResult, Result
 
 Loading = tuple[Any, str | None, str]  # preset, device, dtype
 IN_SW = {"freeseg-diff": "FreeSegDiff", "ovdiff": "OVDiff"}

@@ -16,8 +16,8 @@ from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure
 from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
-from segwright.server.page.studio import NO_REFINER, OWN, Request, Result
 from segwright.server.page.work import Stopped, follow
+from segwright.server.page.workspace import NO_REFINER, OWN, Request, Result
 
 REFINERS = (OWN, NO_REFINER, "crf", "pamr", "g4seg", "g4seg,crf")
 CANDIDATES = (OWN, "paper", "reference", "prefilter", "none")
@@ -50,16 +50,16 @@ def build(page: Page) -> SegmentTab:
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
         with gr.Column(scale=2, min_width=300):
-            status, figure, told = gr.HTML(elem_classes="sw-block"), component(), component()
+            status, figure, details = gr.HTML(elem_classes="sw-block"), component(), component()
             with gr.Row():
                 files = [gr.DownloadButton(name, interactive=False, size="sm", min_width=110) for name in FILES]
     result = gr.State(None, time_to_live=3600)
     inputs = [photo, words, method, refiner, *settings]
-    outputs = [status, figure, told, result]
+    outputs = [status, figure, details, result]
 
     def run(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
         path, asked = given[0], asked_for(*given[1:])
-        work = lambda job: page.studio.segment(page.read(path), photo_name(path), asked, job)  # noqa: E731
+        work = lambda job: page.workspace.segment(page.read(path), photo_name(path), asked, job)  # noqa: E731
         yield from page.run(request, ticket, work, lambda made: (*shown(made), made), len(outputs) - 1)
 
     def write(made: Result | None, request: gr.Request) -> list[Any]:
@@ -94,10 +94,10 @@ def asked_for(
 
 
 def shown(result: Result) -> tuple[str, str]:
-    """The picture, and what is said below it."""
+    """The picture, and the facts below it."""
     spec, notes = result.spec, result.segmentation.notes
     chosen = ", ".join(f"{name} {value if value is not None else NO_REFINER}" for name, value in spec.settings.items())
-    told = facts(
+    details = facts(
         {
             "Preset": str(spec.preset),
             "Method": spec.name,
@@ -110,7 +110,7 @@ def shown(result: Result) -> tuple[str, str]:
     )
     every = ", ".join(f"{name} {value}" for name, value in notes["settings"].items())
     again = code(reproduce.segment_command(result), reproduce.segment_lines(result), every)
-    return regions_figure(result.image, result.segmentation, result.photo), told + again
+    return regions_figure(result.image, result.segmentation, result.photo), details + again
 
 
 def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:
@@ -126,7 +126,7 @@ def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:
         sharpen = gr.Checkbox(False, label="Sharpen and split regions before naming them (freeseg-diff)")
         seed = gr.Number(None, label="Seed", precision=0, placeholder="0")
         bank = gr.Dropdown(
-            [("the default one", DEFAULT_BANK), *((name, name) for name in page.studio.bank_names())],
+            [("the default one", DEFAULT_BANK), *((name, name) for name in page.workspace.bank_names())],
             value=DEFAULT_BANK, label="Bank of prototypes", info="Words that it lacks are made first.", visible=False,
         )  # fmt: skip
         stuff = gr.Textbox(label="Which of the words are stuff", placeholder="grass, sky", visible=False)
@@ -153,7 +153,7 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
         asked = asked_for(words or "", method, refiner, candidates, clusters, sharpen_first, seed, bank, stuff or "", background)
         made: Any
         try:
-            *_, made = follow(lambda job: page.studio.segment(page.read(photo), photo_name(str(photo)), asked, job))
+            *_, made = follow(lambda job: page.workspace.segment(page.read(photo), photo_name(str(photo)), asked, job))
         except (SegwrightError, Stopped) as error:
             raise gr.Error(str(error) or "stopped", print_exception=False) from error
         files = write_files(made.image, made.segmentation, made.photo, page.place(request))

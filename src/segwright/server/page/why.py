@@ -16,9 +16,9 @@ from segwright.methods.freeseg_diff import explain as freeseg_diff
 from segwright.methods.freeseg_diff.method import FreeSegDiff
 from segwright.methods.ovdiff import explain as ovdiff
 from segwright.methods.ovdiff.method import OVDiff
-from segwright.server.page.figure import NOTHING, percent, regions_figure
-from segwright.server.page.studio import Result
+from segwright.server.page.figure import UNLABELLED, percent, regions_figure
 from segwright.server.page.work import Job
+from segwright.server.page.workspace import Result
 from segwright.types import Image
 from segwright.weights import Networks
 from segwright.words.vocabulary import parse_words
@@ -32,13 +32,13 @@ def why(result: Result, job: Job | None = None) -> str:
     """The regions to choose from, a section for each of them, and the method's own steps.
 
     Raises:
-        Stopped: the job was told to stop.
+        Stopped: the job was stopped.
     """
     job, found = job or Job(), result.segmentation
     labels = [int(label) for label in np.unique(found.labels)]
     parts = []
     for i, label in enumerate(labels):
-        job.say(f"Looking at {_word(result, label)}", i / len(labels))
+        job.report(f"Looking at {_word(result, label)}", i / len(labels))
         parts.append(_section(result, label))
     regions = regions_figure(result.image, found, result.photo, picks=True)
     return f'{regions}{"".join(parts)}<div class="sw-steps">{_steps(result)}</div>'
@@ -53,7 +53,7 @@ def diagnose(image: Image, photo: str, words: str, parts: Sequence[str], network
 
     Raises:
         InputError: no words or no parts.
-        Stopped: the job was told to stop.
+        Stopped: the job was stopped.
     """
     job = job or Job()
     if not parts:
@@ -63,13 +63,13 @@ def diagnose(image: Image, photo: str, words: str, parts: Sequence[str], network
     subject = Subject(photo, image, named, prompt_with(networks, caption, named), caption)
     shown = [f"<p>Caption: <q>{escape(caption)}</q>. Prompt: <q>{escape(subject.prompt)}</q>.</p>"]
     for i, part in enumerate(p for p in PARTS if p in parts):
-        job.say(f"Diagnosing: {part}", i / len(parts))
+        job.report(f"Diagnosing: {part}", i / len(parts))
         shown.append(SECTIONS[part](networks, subject, DiagnoseSettings()).html())
     return f'<div class="sw-steps">{"".join(shown)}</div>'
 
 
 def _word(result: Result, label: int) -> str:
-    return result.segmentation.words[label - 1] if label else NOTHING
+    return result.segmentation.words[label - 1] if label else UNLABELLED
 
 
 def _section(result: Result, label: int) -> str:
@@ -124,5 +124,5 @@ def _steps(result: Result) -> str:
     if isinstance(result.method, OVDiff):
         return ovdiff.body(result.steps, result.segmentation, result.method)
     notes = result.segmentation.notes
-    said = f"<p>Caption: <q>{escape(notes['caption'])}</q></p>" if notes.get("caption") else ""
-    return f"<h2>Words</h2>{said}<p>Took part: <b>{escape(', '.join(notes.get('candidates', ())) or 'none')}</b>.</p>"
+    caption = f"<p>Caption: <q>{escape(notes['caption'])}</q></p>" if notes.get("caption") else ""
+    return f"<h2>Words</h2>{caption}<p>Took part: <b>{escape(', '.join(notes.get('candidates', ())) or 'none')}</b>.</p>"

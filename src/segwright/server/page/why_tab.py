@@ -10,9 +10,9 @@ import gradio as gr
 from segwright.errors import InputError
 from segwright.server.page.parts import Page, buttons, component, wire
 from segwright.server.page.segment_tab import SegmentTab
-from segwright.server.page.studio import Result
 from segwright.server.page.why import why
 from segwright.server.page.work import Job
+from segwright.server.page.workspace import Result
 
 
 def build(page: Page, first: SegmentTab) -> None:

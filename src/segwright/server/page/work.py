@@ -1,4 +1,4 @@
-"""One job at a time in a thread of its own: it says what it does, and stops when it is told to, inside any network.
+"""One job at a time in a thread of its own: it reports its progress, and stops on request, inside any network.
 
 Every forward pass of any module passes ``_check``, so a job can be stopped and followed without a word about it in the methods.
 """
@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from segwright.errors import InputError, SegwrightError
 
-# Outermost modules that methods call -> what is going on; others do not change what is said.
+# Outermost modules that methods call -> what is going on; others do not change the report.
 DOING = {
     "BlipVisionModel": "Writing a caption",
     "UNet2DConditionModel": "Looking with the diffusion model",
@@ -31,7 +31,7 @@ DOING = {
 
 
 class Stopped(BaseException):  # not an Exception: no library may take it for an error of its own and go on
-    """The job was told to stop."""
+    """The job was stopped."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,23 @@ class Update:
 
 
 class Job:
-    """What runs in the thread: ``say`` from inside, ``stop`` from outside."""
+    """What runs in the thread: ``report`` from inside, ``stop`` from outside."""
 
     def __init__(self, stop: threading.Event | None = None) -> None:
         self.stop = stop or threading.Event()
         self.updates: queue.Queue[Update | None] = queue.Queue()
         self._last = ""
-        self._counting = False  # what is told has a share that grows; modules do not talk over it
+        self._counting = False  # a report with a growing share is not overwritten by modules
 
     def check(self) -> None:
         """Raises:
-        Stopped: it was told to stop.
+        Stopped: on request.
         """
         if self.stop.is_set():
             raise Stopped
 
-    def say(self, text: str, share: float | None = None, shown: Any = None) -> None:
-        """Tell what is done now; stops here if need be."""
+    def report(self, text: str, share: float | None = None, shown: Any = None) -> None:
+        """Report progress; raises if the job is to stop."""
         self.check()
         self._last, self._counting = text, share is not None and share < 1
         self.updates.put(Update(text, share, shown))
@@ -70,7 +70,7 @@ class Job:
         self.check()
         text = DOING.get(type(module).__name__)
         if text is not None and text != self._last and not self._counting:
-            self.say(text)
+            self.report(text)
 
 
 _here = threading.local()
@@ -124,9 +124,9 @@ def follow(work: Callable[[Job], Any], stop: threading.Event | None = None) -> I
 
 def _readable(error: BaseException) -> BaseException:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
-        said = InputError("that needs more memory than there is; make the photo smaller, or choose another method or refiner")
-        said.__cause__ = error
-        return said
+        readable = InputError("that needs more memory than there is; make the photo smaller, or choose another method or refiner")
+        readable.__cause__ = error
+        return readable
     return error if isinstance(error, SegwrightError | Stopped) else _unexpected(error)
 
 

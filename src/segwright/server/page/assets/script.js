@@ -13,7 +13,7 @@ function light(target) {
   if (label === undefined) return;
   for (const part of root.querySelectorAll(`.sw-region[data-label="${label}"], tr[data-label="${label}"]`)) part.classList.add("sw-lit");
   const region = root.querySelector(`.sw-region[data-label="${label}"]`);
-  if (region) root.querySelector(".sw-readout").textContent = region.dataset.said;
+  if (region) root.querySelector(".sw-readout").textContent = region.dataset.description;
 }
 
 function pick(target) {

@@ -1,4 +1,4 @@
-"""What one page works with: networks, memory, banks; and its work as plain functions: photo, words, settings -> result."""
+"""The page's networks, cache and banks; its work as plain functions: photo, words, settings -> result."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class RefineResult:
     seconds: float
 
 
-class Studio:
+class Workspace:
     """The page's networks, loaded once; what is known of photos; and where its banks lie."""
 
     def __init__(
@@ -149,7 +149,7 @@ class Studio:
         return MethodSpec(request.method, self.preset, self.device, self.dtype, chosen, extras)
 
     def method(self, spec: MethodSpec, job: Job) -> Any:
-        """The method of a spec on the page's own networks and memory; support pictures are told of to the job."""
+        """The method of a spec on the page's own networks and memory; progress of support pictures goes to the job."""
         extras = dict(spec.extras)
         if spec.name == "ovdiff":
             extras["progress"] = partial(_tell_pictures, job)
@@ -162,19 +162,19 @@ class Studio:
 
         Raises:
             SegwrightError: as the method.
-            Stopped: the job was told to stop.
+            Stopped: the job was stopped.
         """
         job = job or Job()
         began = time.perf_counter()
         words = parse_words(request.words) if request.words.strip() else None
         spec = self.spec(request)
-        job.say("Opening the networks")
+        job.report("Opening the networks")
         method = self.method(spec, job)
         if not hasattr(method, "steps"):
             segmentation = method(image, words)
             return Result(photo, image, words, spec, method, segmentation, time.perf_counter() - began)
         steps = method.steps([image], words)[0]
-        job.say("Sharpening the outlines")
+        job.report("Sharpening the outlines")
         return Result(photo, image, words, spec, method, method.finish(steps), time.perf_counter() - began, steps)
 
     def refine(self, image: Image, photo: str, request: RefineRequest, job: Job | None = None) -> RefineResult:
@@ -190,7 +190,7 @@ class Studio:
             raise InputError("g4seg must know what the mask's indices are called; write for example 1=dog, 2=sofa")
         settings = RefinementSettings(request.refiners)
         coarse = read_coarse(request.mask, (image.shape[0], image.shape[1]), words, settings.trust)
-        job.say(f"Refining with {request.refiners.replace(',', ', then ')}")
+        job.report(f"Refining with {request.refiners.replace(',', ', then ')}")
         own = {"crf": partial(crf, settings=settings.crf), "g4seg": partial(g4seg, model=self.networks, settings=settings.g4seg)}
         scores = refine(image, coarse, request.refiners, self.networks, own)
         before, after = (Segmentation(s.words, s.argmax().cpu().numpy(), s) for s in (coarse, scores))
@@ -222,4 +222,4 @@ class Studio:
 
 
 def _tell_pictures(job: Job, word: str, made: int, of: int) -> None:
-    job.say(f"Drawing support pictures of {word}: {made} of {of}", made / of)
+    job.report(f"Drawing support pictures of {word}: {made} of {of}", made / of)
