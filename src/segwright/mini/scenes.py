@@ -1,7 +1,8 @@
 """The miniature world: drawn scenes with exact masks and captions.
 
-One to three things (glyphs of Noto Color Emoji, SIL OFL 1.1) on a ground. Scene ``i`` of a split and a
-seed is always the same picture, whatever was drawn before it. The font is needed to draw, never at run time.
+One to four things on one or two grounds, among clutter. Things are glyphs of several drawing hands (``atlas``), finished
+by lot (``finish``), so that neither colour nor finish nor one outline names them. Scene ``i`` of a split and a seed is
+always the same picture, whatever was drawn before it.
 """
 
 from __future__ import annotations
@@ -11,25 +12,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image as Pillow
+from PIL import ImageDraw
+from scipy import ndimage
 
 from segwright.errors import InputError
 from segwright.mini import textures
-from segwright.mini.captions import caption
+from segwright.mini.atlas import HELD_HAND, Glyph, glyphs
+from segwright.mini.captions import Named, caption
+from segwright.mini.finish import colour_name, thing
 
 SIZE = 128
 SPLITS = ("train", "val", "held")
-COUNTS = (0.4, 0.4, 0.2)  # scenes of one, two, three things
-LONGEST = ((40, 100), (40, 74), (40, 58))  # longest side in pixels, by number of things
-MAX_COVERED = 0.08
-FONT_NAMES = ("NotoColorEmoji.ttf",)
-FONT_FOLDERS = ("/usr/share/fonts/truetype/noto", "/usr/share/fonts/noto", "/usr/share/fonts", "/Library/Fonts")
-STRIKE = 109  # the one bitmap size that the font holds
+COUNTS = (0.36, 0.36, 0.18, 0.10)  # scenes of one to four things
+LONGEST = ((40, 110), (34, 76), (28, 60), (24, 50))  # longest side in pixels, by number of things
+ALIKE = 0.12  # of the scenes of several things repeat a word
+CUT = 0.15  # of the things reach over the picture's edge
+MAX_OUT = 0.3  # of such a thing's longest side
+MAX_COVERED = 0.25
+SMALLEST = 40  # pixels that a thing shows
+SILHOUETTE = 0.28  # of the training hands' things are filled silhouettes
+NAMED_GROUND, TWO_GROUNDS, CLUTTER = 0.7, 0.2, 0.5
 
 WORLD = json.loads(resources.files("segwright.mini").joinpath("world.json").read_text("utf8"))
 THINGS: tuple[str, ...] = tuple(WORLD["things"])
@@ -38,122 +45,187 @@ STUFF: tuple[str, ...] = tuple(WORLD["stuff"])
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawn glyph: its word, the colour it may be called by, and its box (x0, y0, x1, y1), half open."""
+    """One drawn thing: word, glyph, the colour it may be called by, and its visible box (x0, y0, x1, y1), half open."""
 
     word: str
-    glyph: str
+    glyph: Glyph
     colour: str | None
     box: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """image (S, S, 3) uint8; labels (S, S) uint8, 0 = background, else 1 + index in THINGS; captions in English."""
+    """A drawn picture and all that is known of it.
+
+    image (S, S, 3) uint8; labels (S, S) uint8, 0 = background, else 1 + index in THINGS; instances (S, S) uint8, 0 or
+    1 + index in ``things``; stuff from the top down; clutter (S, S) bool; captions in English.
+    """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+    instances: NDArray[np.uint8]
+    clutter: NDArray[np.bool_]
     things: tuple[Thing, ...]
-    stuff: str | None
+    stuff: tuple[str, ...]
     captions: tuple[str, ...]
 
 
-def find_font(font: str | Path | None = None) -> Path:
-    """Path of Noto Color Emoji (the bitmap build).
-
-    Raises:
-        InputError: it is not there.
-    """
-    tried = [Path(font)] if font else [Path(d) / n for d in FONT_FOLDERS for n in FONT_NAMES]
-    for path in tried:
-        if path.is_file():
-            return path
-    raise InputError(
-        f"the font Noto Color Emoji is needed to draw scenes, but {tried[0]} is not there; "
-        "install it (Debian: apt-get install fonts-noto-color-emoji) or name its file with --font"
-    )
-
-
 @cache
-def glyph_image(glyph: str, font: Path) -> Image.Image:
-    """The glyph as RGBA, cut to its visible box (about 110-136 px)."""
-    face = ImageFont.truetype(str(font), STRIKE)
-    canvas = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
-    ImageDraw.Draw(canvas).text((20, 20), glyph, font=face, embedded_color=True)
-    box = canvas.getbbox()
-    if box is None:
-        raise InputError(f"{font} has no picture for {glyph!r}; use the Noto Color Emoji font")
-    return canvas.crop(box)
+def pool(word: str | None, split: str, hand: bool = False) -> tuple[tuple[Glyph, ...], tuple[Glyph, ...]]:
+    """The (coloured, silhouette) glyphs that a word, or clutter (None), may be drawn with.
+
+    train, val: the training hands without the held-out glyphs. held: with ``hand`` the held hand, else the held-out glyphs;
+    a word that has none there takes what the other half has, and at last the training glyphs.
+    """
+    own = [g for g in glyphs() if g.word == word]
+    if split == "held":
+        of_hand = [g for g in own if g.pack == HELD_HAND]
+        left_out = [g for g in own if g.held and g.pack != HELD_HAND]
+        chosen = (of_hand or left_out) if hand else (left_out or of_hand)
+    else:
+        chosen = [g for g in own if not g.held]
+    chosen = chosen or [g for g in own if not g.held]
+    return tuple(g for g in chosen if not g.silhouette), tuple(g for g in chosen if g.silhouette)
 
 
-def glyphs_of(word: str, split: str) -> list[str]:
-    """The glyphs a word may be drawn with: the held split uses the held-out ones where the word has any."""
-    entry = WORLD["things"][word]
-    return entry["held_out"] or entry["glyphs"] if split == "held" else entry["glyphs"]
+def _pick(rng: Generator, word: str | None, split: str, hand: bool) -> Glyph:
+    coloured, flat = pool(word, split, hand)
+    chosen = flat if flat and (not coloured or rng.random() < SILHOUETTE) else coloured
+    return chosen[rng.integers(len(chosen))]
 
 
-def _pose(rng: Generator, glyph: Image.Image, longest: int) -> NDArray[np.float32]:
-    """Flip, turn by up to 15 degrees, scale to ``longest`` pixels, jitter colours: (h, w, 4) float32 in 0..1."""
-    if rng.random() < 0.5:
-        glyph = glyph.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    glyph = glyph.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC, expand=True)
-    glyph = glyph.crop(glyph.getbbox())
-    scale = longest / max(glyph.size)
-    size = (max(1, round(glyph.width * scale)), max(1, round(glyph.height * scale)))
-    rgba = np.asarray(glyph.resize(size, Image.Resampling.LANCZOS), np.float32) / 255
-    gain = rng.uniform(0.75, 1.2) * rng.uniform(0.88, 1.12, 3).astype(np.float32)
-    rgb = np.clip(rgba[..., :3] * gain.astype(np.float32) + rng.uniform(-0.06, 0.06), 0, 1)
-    return np.concatenate([rgb, rgba[..., 3:]], axis=2).astype(np.float32)
+def _ground(rng: Generator) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """A ground and the names of its kinds of stuff from the top down; sometimes one above another."""
+    if rng.random() >= NAMED_GROUND:
+        return textures.UNNAMED[rng.integers(len(textures.UNNAMED))](rng, SIZE), ()
+    first, second = (STUFF[i] for i in rng.choice(len(STUFF), 2, replace=False))
+    drawn = [textures.STUFF[s][rng.integers(len(textures.STUFF[s]))](rng, SIZE) for s in (first, second)]
+    if rng.random() >= TWO_GROUNDS / NAMED_GROUND:
+        return drawn[0], (first,)
+    if second == "sky":  # the sky is above
+        first, second, drawn = second, first, drawn[::-1]
+    x = np.linspace(0, 1, SIZE, dtype=np.float32)
+    horizon = rng.uniform(0.3, 0.6) + rng.uniform(0, 0.08) * np.sin(2 * np.pi * (x * rng.uniform(0.5, 3) + rng.random()))
+    below = np.arange(SIZE)[:, None] >= horizon * SIZE
+    return np.where(below[..., None], drawn[1], drawn[0]).astype(np.float32), (first, second)
 
 
-def _place(rng: Generator, labels: NDArray[np.uint8], solid: NDArray[np.bool_]) -> tuple[int, int] | None:
+def _shape(rng: Generator) -> NDArray[np.bool_]:
+    """An ellipse, a box or a blob of corners."""
+    w, h = (int(v) for v in rng.integers(8, 44, 2))
+    canvas = Pillow.new("L", (w, h))
+    pen, kind = ImageDraw.Draw(canvas), rng.integers(3)
+    if kind == 0:
+        pen.ellipse((0, 0, w - 1, h - 1), fill=255)
+    elif kind == 1:
+        pen.rectangle((0, 0, w - 1, h - 1), fill=255)
+    else:
+        angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 8))))
+        reach = rng.uniform(0.5, 1, len(angles))
+        pen.polygon([(w / 2 * (1 + r * np.cos(a)), h / 2 * (1 + r * np.sin(a))) for a, r in zip(angles, reach, strict=True)], fill=255)
+    return np.asarray(canvas) > 0
+
+
+def _paste(image: NDArray[np.float32], rgb: NDArray[np.float32], alpha: NDArray[np.float32], y: int, x: int) -> NDArray[np.bool_]:
+    """Draw at a corner that may lie outside; returns where it is solid, (S, S) bool."""
+    solid = np.zeros(image.shape[:2], bool)
+    top, left = max(0, y), max(0, x)
+    bottom, right = min(SIZE, y + alpha.shape[0]), min(SIZE, x + alpha.shape[1])
+    if top < bottom and left < right:
+        part = np.s_[top - y : bottom - y, left - x : right - x]
+        window = np.s_[top:bottom, left:right]
+        image[window] += (rgb[part] - image[window]) * alpha[part][..., None]
+        solid[window] = alpha[part] > 0.5
+    return solid
+
+
+def _scatter(rng: Generator, image: NDArray[np.float32], split: str, hand: bool) -> NDArray[np.bool_]:
+    """Clutter that is no thing of the list: shapes, and glyphs of other things. Returns where it lies."""
+    lies = np.zeros(image.shape[:2], bool)
+    for _ in range(int(rng.integers(1, 5))):
+        if rng.random() < 0.55:
+            rgb, alpha = thing(rng, _pick(rng, None, split, hand), int(rng.integers(14, 48)))
+        else:
+            shape = _shape(rng)
+            alpha = shape.astype(np.float32)
+            rgb = np.broadcast_to(textures.any_colour(rng), (*shape.shape, 3)).astype(np.float32)
+        y, x = (int(rng.integers(-side // 3, SIZE - side // 2)) for side in alpha.shape)
+        lies |= _paste(image, rgb, alpha, y, x)
+    return lies
+
+
+def _corner(rng: Generator, areas: NDArray[np.int64], instances: NDArray[np.uint8], solid: NDArray[np.bool_]) -> tuple[int, int] | None:
     """A corner where the new thing hides at most MAX_COVERED of every thing that is already there."""
-    size, (h, w) = labels.shape[0], solid.shape
-    areas = np.bincount(labels.ravel(), minlength=256)
-    for _ in range(40):
-        y, x = int(rng.integers(0, size - h + 1)), int(rng.integers(0, size - w + 1))
-        hidden = np.bincount(labels[y : y + h, x : x + w][solid], minlength=256)
-        if np.all(hidden[1:] <= MAX_COVERED * areas[1:]):
+    h, w = solid.shape
+    out = MAX_OUT * max(h, w) if rng.random() < CUT else 0
+    for _ in range(30):
+        y, x = (int(np.round(rng.uniform(-out, max(0, SIZE - side) + out))) for side in (h, w))
+        top, left = max(0, y), max(0, x)
+        part = solid[top - y : SIZE - y, left - x : SIZE - x]
+        under = instances[top : top + part.shape[0], left : left + part.shape[1]]
+        part = part[: under.shape[0], : under.shape[1]]
+        seen = np.bincount(instances.ravel(), minlength=len(areas))[: len(areas)]
+        hidden = np.bincount(under[part], minlength=len(areas))[: len(areas)]
+        if part.sum() >= max(0.6 * solid.sum(), SMALLEST) and np.all(seen[1:] - hidden[1:] >= (1 - MAX_COVERED) * areas[1:]):
             return y, x
     return None
 
 
-def draw(split: str, seed: int, index: int, font: str | Path | None = None, captions: int = 3) -> Scene:
-    """Scene ``index`` of a split and seed.
+def _shadow(rng: Generator, image: NDArray[np.float32], solid: NDArray[np.bool_]) -> None:
+    """A soft shadow cast to one side, drawn before its thing."""
+    dy, dx = int(rng.integers(1, 6)), int(rng.integers(-6, 7))
+    soft = ndimage.gaussian_filter(np.roll(solid.astype(np.float32), (dy, dx), (0, 1)), rng.uniform(1, 3))
+    image *= 1 - rng.uniform(0.2, 0.55) * soft[..., None]
+
+
+def _words(rng: Generator) -> list[int]:
+    count = int(rng.choice(len(COUNTS), p=COUNTS)) + 1
+    words = [int(w) for w in rng.choice(len(THINGS), count, replace=False)]
+    if count > 1 and rng.random() < ALIKE:
+        words[1] = words[0]
+        if count > 2 and rng.random() < 0.4:
+            words[2] = words[0]
+    return words
+
+
+def draw(split: str, seed: int, index: int, captions: int = 3, words: tuple[str, ...] | None = None) -> Scene:
+    """Scene ``index`` of a split and seed. ``words``: draw just these things (a word may come several times).
 
     Raises:
-        InputError: unknown split, or the font is missing.
+        InputError: unknown split or word.
     """
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    path = find_font(font)
+    if words is not None and (not 1 <= len(words) <= len(COUNTS) or any(w not in THINGS for w in words)):
+        raise InputError(f"words must be one to {len(COUNTS)} of {', '.join(THINGS)}, got {', '.join(words) or 'none'}")
     rng = np.random.default_rng([SPLITS.index(split), seed, index])
-    stuff = STUFF[rng.integers(len(STUFF))] if rng.random() < 0.7 else None
-    ground = textures.STUFF[stuff] if stuff else textures.UNNAMED[rng.integers(len(textures.UNNAMED))]
-    image = np.clip(ground(rng, SIZE) * rng.uniform(0.85, 1.1), 0, 1).astype(np.float32)
-    labels = np.zeros((SIZE, SIZE), np.uint8)
-    count = int(rng.choice(3, p=COUNTS)) + 1
-    words = rng.choice(len(THINGS), count, replace=False)
-    drawn: list[tuple[int, str]] = []
-    for k in words:
-        pool = glyphs_of(THINGS[k], split)
-        glyph = pool[rng.integers(len(pool))]
-        low, high = LONGEST[count - 1]
-        rgba = _pose(rng, glyph_image(glyph, path), int(rng.integers(low, high + 1)))
-        solid = rgba[..., 3] > 0.5
-        corner = _place(rng, labels, solid)
-        if corner is None:
+    hand = index % 2 == 0  # of the held split, half is drawn by the held hand
+    ground, stuff = _ground(rng)
+    image = np.clip(ground * rng.uniform(0.85, 1.1), 0, 1).astype(np.float32)
+    clutter = _scatter(rng, image, split, hand) if rng.random() < CLUTTER else np.zeros((SIZE, SIZE), bool)
+    chosen = _words(rng) if words is None else [THINGS.index(w) for w in words]
+    instances, labels = np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE), np.uint8)
+    areas = np.zeros(1, np.int64)
+    drawn: list[tuple[int, Glyph, str | None]] = []
+    low, high = LONGEST[len(chosen) - 1]
+    for k in chosen:
+        glyph = _pick(rng, THINGS[k], split, hand)
+        rgb, alpha = thing(rng, glyph, int(rng.integers(low, high + 1)))
+        corner = _corner(rng, areas, instances, alpha > 0.5)
+        if corner is None or (alpha > 0.5).sum() < SMALLEST:
             continue
-        y, x = corner
-        window = np.s_[y : y + solid.shape[0], x : x + solid.shape[1]]
-        image[window] += (rgba[..., :3] - image[window]) * rgba[..., 3:]
-        labels[window][solid] = k + 1
-        drawn.append((int(k), glyph))
-    things = tuple(
-        Thing(THINGS[k], g, WORLD["colours"].get(g) if split != "held" else None, _box(labels == k + 1)) for k, g in drawn
-    )
-    pairs = [(t.word, t.colour) for t in things]
-    texts = tuple(caption(rng, pairs, stuff) for _ in range(captions))
-    return Scene(np.round(image * 255).astype(np.uint8), labels, things, stuff, texts)
+        if rng.random() < 0.3:
+            _shadow(rng, image, _paste(np.zeros_like(image), rgb, alpha, *corner))
+        solid = _paste(image, rgb, alpha, *corner)
+        drawn.append((k, glyph, colour_name(rgb, alpha > 0.5)))
+        instances[solid], labels[solid], clutter[solid] = len(drawn), k + 1, False
+        areas = np.append(areas, solid.sum())
+    if rng.random() < 0.3:
+        image += rng.normal(0, rng.uniform(0.005, 0.03), image.shape).astype(np.float32)
+    things = tuple(Thing(THINGS[k], g, c, _box(instances == i + 1)) for i, (k, g, c) in enumerate(drawn))
+    named = [Named(t.word, t.colour, ((t.box[0] + t.box[2]) / 2 / SIZE, (t.box[1] + t.box[3]) / 2 / SIZE)) for t in things]
+    texts = tuple(caption(rng, named, stuff, bool(clutter.any())) for _ in range(captions))
+    return Scene(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), labels, instances, clutter, things, stuff, texts)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -161,7 +233,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1
 
 
-def scenes(split: str, seed: int, count: int, font: str | Path | None = None) -> Iterator[Scene]:
+def scenes(split: str, seed: int, count: int) -> Iterator[Scene]:
     """Scenes 0 .. count-1 of a split and seed."""
     for index in range(count):
-        yield draw(split, seed, index, font)
+        yield draw(split, seed, index)
