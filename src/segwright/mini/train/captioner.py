@@ -5,23 +5,25 @@ Captions here are sober, so that a scene has one right answer: things by size, c
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, CLIPModel
+from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, CLIPModel
 
 from segwright.mini.captions import listing
 from segwright.mini.scenes import THINGS
-from segwright.mini.train.clip import augment
+from segwright.mini.train.clip import augment, processor
 from segwright.mini.train.data import Drawn
+from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import Plan, train
+from segwright.mini.train.tokens import bert_tokenizer
 
-STEPS_A_MINUTE = 50
 BATCH = 64
-KEPT = 80  # patches of 144 that the vision tower sees, drawn at random ...
+KEPT = 112  # patches of 256 that the vision tower sees, drawn at random ...
 ALL_FROM = 0.7  # ... until this share of the steps
 
 
@@ -67,21 +69,24 @@ def start_from_clip(model: BlipForConditionalGeneration, clip: CLIPModel) -> Non
     ours.post_layernorm.load_state_dict(theirs.post_layernorm.state_dict())
 
 
-def sober_caption(things: list[tuple[int, str | None, list[int]]], areas: list[int], stuff: str | None) -> str:
-    """ "a red car and a dog on grass": things by visible area, the largest first."""
+def sober_caption(things: list[tuple[int, str | None, list[int]]], areas: list[int], stuff: Sequence[str]) -> str:
+    """ "a red car and two dogs on grass": things by visible area of their word, the largest first; the lowest ground."""
     order = np.argsort([-a for a in areas], kind="stable")
-    nouns = [f"{things[i][1]} {THINGS[things[i][0]]}" if things[i][1] else THINGS[things[i][0]] for i in order]
-    return listing(nouns) + (f" on {stuff}" if stuff else "")
+    words = [THINGS[things[i][0]] for i in order]
+    alone = {w for w in words if words.count(w) == 1}
+    nouns = [f"{things[i][1]} {w}" if things[i][1] and w in alone else w for i, w in zip(order, words, strict=True)]
+    return listing(nouns) + (f" on {stuff[-1]}" if stuff else "")
 
 
 def batch(data: Drawn, rng: Generator) -> tuple[Tensor, list[str]]:
-    picks = rng.integers(0, len(data), BATCH)
+    picks = np.sort(rng.integers(0, len(data), BATCH))
+    picks = np.array([i for i in picks if data.things[i]])
     pictures = torch.from_numpy(data.images[picks]).permute(0, 3, 1, 2).float() / 255
     texts = []
     for i in picks:
-        areas = np.bincount(data.labels[i].ravel(), minlength=len(THINGS) + 1)
+        areas = np.bincount(data.labels[i].ravel(), minlength=256)
         texts.append(sober_caption(data.things[i], [int(areas[c + 1]) for c, _, _ in data.things[i]], data.stuff[i]))
-    return augment(pictures, rng), texts
+    return augment(pictures, rng)[0], texts
 
 
 def vision_states(model: BlipForConditionalGeneration, pixels: Tensor, kept: int | None) -> Tensor:
@@ -96,12 +101,16 @@ def vision_states(model: BlipForConditionalGeneration, pixels: Tensor, kept: int
 
 
 def fit(
-    data: Drawn, tokenizer: BertTokenizer, clip: CLIPModel, folder: Path, minutes: float, seed: int, device: str,
-    steps: int | None = None,
-) -> tuple[BlipForConditionalGeneration, dict]:  # fmt: skip
+    data: Drawn, output: Path, plan: Plan, seed: int, device: str, *, rank: int = 0, start: Path | None = None
+) -> tuple[Callable[[], None], dict]:
+    """Train, and return what writes the folder ``captioner``."""
+    tokenizer = bert_tokenizer(output / "training" / f"words-{rank}")
+    clip = CLIPModel.from_pretrained(output / "clip", dtype=torch.float32)
     torch.manual_seed(seed)
-    model = build(tokenizer, clip).to(device)
-    plan = Plan(steps or round(minutes * STEPS_A_MINUTE), lr=1e-3, muon_lr=0.01, decay=0.4)
+    model = build(tokenizer, clip)
+    if start:
+        start_from(model, start / "captioner")
+    model.to(device)
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         pixels, texts = batch(data, rng)
@@ -111,9 +120,10 @@ def fit(
         logits = model.text_decoder(
             input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, encoder_hidden_states=states
         ).logits[:, :-1]
-        value = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+        value = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels[:, 1:].flatten())
         right = (logits.argmax(-1) == labels[:, 1:])[labels[:, 1:] >= 0].float().mean()
         return value, {"right": float(right)}
 
-    notes = train("captioner", model, loss, plan, folder, seed, adam_only=("embedding", "cls.predictions"))
-    return model, notes | {"samples": plan.steps * BATCH}
+    notes = train("captioner", model, loss, plan, output / "training", seed, adam_only=("embedding", "cls.predictions"))
+    beside = (tokenizer, processor(BlipImageProcessor))
+    return lambda: save_model(model, output / "captioner", beside), notes | {"samples": plan.steps * BATCH}

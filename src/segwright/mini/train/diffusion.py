@@ -6,32 +6,36 @@ First on windows of half the side around one thing (a quarter of the cost), then
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import trange
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from segwright.mini.captions import caption
+from segwright.mini.captions import Named, caption
 from segwright.mini.scenes import SIZE, THINGS
-from segwright.mini.train.data import Drawn
+from segwright.mini.train.data import Drawn, named_things
+from segwright.mini.train.export import declare_float32, start_from
 from segwright.mini.train.loop import Plan, train
-from segwright.mini.train.tokens import CONTEXT
+from segwright.mini.train.tokens import CONTEXT, clip_tokenizer
 
-STEPS_A_MINUTE = 50
 WINDOW = 16  # latent cells of the first part
 FIRST_PART = 0.6  # share of the steps on windows
 BATCH, WHOLE_BATCH = 96, 24
 CELL = 4  # pixels to a latent cell
 GAMMA = 5.0  # min-SNR (Hang et al. 2023)
 DROPPED = 0.1  # captions left empty, for guidance
-SCENES = 16_000
+SCENES = 24_000  # whose latents are kept
 
 
 class Painter(nn.Module):
@@ -70,15 +74,16 @@ def schedule() -> DDPMScheduler:
 
 
 @torch.no_grad()
-def cache_latents(data: Drawn, vae: AutoencoderKL, folder: Path, device: str) -> NDArray[np.float16]:
+def cache_latents(data: Drawn, vae: AutoencoderKL, folder: Path, device: str, bfloat16: bool = False) -> NDArray[np.float16]:
     """Scaled latent means of the first scenes, (n, 4, S/4, S/4) float16, encoded once and kept in ``folder``."""
     count = min(SCENES, len(data))
     file = folder / f"latents-{count}.npy"
     if not file.is_file():
         out = np.empty((count, 4, SIZE // CELL, SIZE // CELL), np.float16)
-        for i in trange(0, count, 16, desc="encoding scenes"):
+        for i in trange(0, count, 16, desc="encoding scenes", mininterval=5):
             pixels = torch.from_numpy(data.images[i : i + 16]).permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
-            mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
+                mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean.float()
             out[i : i + 16] = (mean * vae.config.scaling_factor).cpu().numpy()
         part = file.with_suffix(".part.npy")
         np.save(part, out)
@@ -89,6 +94,9 @@ def cache_latents(data: Drawn, vae: AutoencoderKL, folder: Path, device: str) ->
 def window(data: Drawn, i: int, rng: Generator) -> tuple[int, int, str]:
     """Corner (cells) of a window around one thing of scene i, and a caption of what it shows."""
     things = data.things[i]
+    if not things:
+        y, x = (int(v) for v in rng.integers(0, SIZE // CELL - WINDOW + 1, 2))
+        return y, x, caption(rng, (), data.stuff[i])
     chosen = int(rng.integers(len(things)))
     x0, y0, x1, y1 = (v / CELL for v in things[chosen][2])
     most = SIZE // CELL - WINDOW
@@ -100,14 +108,18 @@ def window(data: Drawn, i: int, rng: Generator) -> tuple[int, int, str]:
         seen = max(0, min(c, x + WINDOW) - max(a, x)) * max(0, min(d, y + WINDOW) - max(b, y))
         return seen / ((c - a) * (d - b))
 
-    shown = [(THINGS[c], colour) for k, (c, colour, box) in enumerate(things) if k == chosen or share(box) > 0.4]
-    return y, x, caption(rng, shown, data.stuff[i])
+    def middle(box: list[int]) -> tuple[float, float]:
+        return (box[0] + box[2]) / 2 / CELL / WINDOW - x / WINDOW, (box[1] + box[3]) / 2 / CELL / WINDOW - y / WINDOW
+
+    shown = [Named(THINGS[c], colour, middle(box)) for k, (c, colour, box) in enumerate(things) if k == chosen or share(box) > 0.4]
+    stuff = data.stuff[i]
+    return y, x, caption(rng, shown, stuff if len(stuff) < 2 else ())
 
 
 def batch(data: Drawn, latents: NDArray[np.float16], rng: Generator, windows: bool) -> tuple[Tensor, list[str]]:
     picks = rng.integers(0, len(latents), BATCH if windows else WHOLE_BATCH)
     if not windows:
-        texts = [caption(rng, [(THINGS[c], colour) for c, colour, _ in data.things[i]], data.stuff[i]) for i in picks]
+        texts = [caption(rng, named_things(data.things[i]), data.stuff[i]) for i in picks]
         return torch.from_numpy(latents[np.sort(picks)][np.argsort(np.argsort(picks))]).float(), texts
     corners = [window(data, i, rng) for i in picks]
     cut = [latents[i][:, y : y + WINDOW, x : x + WINDOW] for i, (y, x, _) in zip(picks, corners, strict=True)]
@@ -115,14 +127,25 @@ def batch(data: Drawn, latents: NDArray[np.float16], rng: Generator, windows: bo
 
 
 def fit(
-    data: Drawn, tokenizer: CLIPTokenizer, vae: AutoencoderKL, folder: Path, minutes: float, seed: int, device: str,
-    steps: int | None = None,
-) -> tuple[Painter, dict]:  # fmt: skip
+    data: Drawn, output: Path, plan: Plan, seed: int, device: str, *, rank: int = 0, start: Path | None = None
+) -> tuple[Callable[[], None], dict]:
+    """Train, and return what writes the folder that StableDiffusionPipeline.from_pretrained opens."""
+    tokenizer = clip_tokenizer(output / "training" / f"tokenizer-{rank}")
+    coder = AutoencoderKL.from_pretrained(output / "vae", torch_dtype=torch.float32)
+    coder.to(device, memory_format=torch.channels_last)
+    if rank == 0:
+        cache_latents(data, coder, output / "training", device, plan.bfloat16)
+    if dist.is_initialized():
+        dist.barrier()
+    latents = cache_latents(data, coder, output / "training", device, plan.bfloat16)
     torch.manual_seed(seed)
-    latents = cache_latents(data, vae, folder, device)
-    model = Painter(tokenizer).to(device)
+    model = Painter(tokenizer)
+    if start:
+        theirs = CLIPTokenizer.from_pretrained(start / "tokenizer").get_vocab()
+        start_from(model.unet, start / "unet")
+        start_from(model.text_encoder, start / "text_encoder", (tokenizer.get_vocab(), theirs))
+    model.to(device)
     model.unet.to(memory_format=torch.channels_last)
-    plan = Plan(steps or round(minutes * STEPS_A_MINUTE), lr=2e-3, muon_lr=0.02, decay=0.3, ema=0.998)
     noising = schedule()
     alphas = noising.alphas_cumprod.to(device)
 
@@ -136,11 +159,30 @@ def fit(
         target = noising.get_velocity(clean, noise, t)
         made = model.unet(noising.add_noise(clean, noise, t), t, model.text_encoder(tokens).last_hidden_state).sample
         snr = alphas[t] / (1 - alphas[t])
-        each = F.mse_loss(made, target, reduction="none").mean((1, 2, 3))
+        each = F.mse_loss(made.float(), target, reduction="none").mean((1, 2, 3))
         weighted = each * snr.clamp(max=GAMMA) / (snr + 1)
         return weighted.mean(), {"mse": float(each.detach().mean())}
 
     adam_only = ("conv_in", "conv_out", "embedding", "time_emb_proj")
-    notes = train("diffusion", model, loss, plan, folder, seed, adam_only)
+    notes = train("diffusion", model, loss, plan, output / "training", seed, adam_only)
     first = round(FIRST_PART * plan.steps)
-    return model, notes | {"samples": first * BATCH + (plan.steps - first) * WHOLE_BATCH}
+    return lambda: export(model, coder, tokenizer, output), notes | {"samples": first * BATCH + (plan.steps - first) * WHOLE_BATCH}
+
+
+def export(model: Painter, coder: AutoencoderKL, tokenizer: CLIPTokenizer, output: Path) -> None:
+    """The pipeline's folders, float16, each swapped in whole."""
+    scheduler = PNDMScheduler.from_config(schedule().config, skip_prk_steps=True, steps_offset=1)
+    pipeline = StableDiffusionPipeline(
+        deepcopy(coder).half(), deepcopy(model.text_encoder).half(), tokenizer, deepcopy(model.unet).half(), scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    part = output / "training" / "pipeline.part"
+    shutil.rmtree(part, ignore_errors=True)
+    pipeline.save_pretrained(part)
+    declare_float32(part / "text_encoder")
+    for item in part.iterdir():
+        target = output / item.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(item, target)
+    part.rmdir()

@@ -36,7 +36,8 @@ class Plan:
     decay: float = 0.35
     weight_decay: float = 0.01
     ema: float = 0.0
-    checkpoint_s: float = 120.0
+    checkpoint_s: float = 300.0
+    bfloat16: bool = False  # autocast; on a CPU only where it has units for it, else it is many times slower
 
 
 def orthogonalise(grad: Tensor, iterations: int = 5) -> Tensor:
@@ -166,7 +167,7 @@ def train(
     for step in bar:
         torch.manual_seed((seed * 1_000_003 + step) * 64 + rank)
         model.zero_grad(set_to_none=True)
-        with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):  # CPUs without bfloat16 units are slower with it
+        with torch.autocast(kind, torch.bfloat16, enabled=plan.bfloat16):
             value, figures = loss(np.random.default_rng([seed, rank, step]), step)
         value.backward()
         if world > 1:

@@ -8,8 +8,9 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizer, CLIPTokenizer
 
-from segwright.mini.captions import BARE_GROUNDS, GROUNDS, OPENINGS
-from segwright.mini.scenes import STUFF, THINGS, WORLD
+from segwright.mini.captions import BARE_GROUNDS, GROUNDS, NUMBERS, OPENINGS, PLACES, RELATIONS, SOMETHING, plural
+from segwright.mini.finish import COLOUR_NAMES
+from segwright.mini.scenes import STUFF, THINGS
 
 CONTEXT = 32  # tokens of a text; captions have at most about 24
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -17,14 +18,16 @@ TEMPLATES = (
     "{}", "a {}", "a photo of a {}", "A photo of a {}", "A photo of {}", "a picture of a {}", "A good picture of a {}",
     "a good picture of a {}", "a good photo of a {}", "a photograph of a {}", "a photo of the {}", "the {}",
 )  # fmt: skip
-NOTHING = ("background", "nothing", "a plain background", "a pattern")
+NOTHING = ("background", "nothing", "a plain background", "a pattern", SOMETHING)
 
 
 def corpus() -> list[str]:
     """Every word that a caption or a prompt of the miniature world may hold."""
     texts = [t.format(w) for t in TEMPLATES for w in (*THINGS, *STUFF)]
     texts += [o + "the" for o in OPENINGS] + [g.format("an") for g in GROUNDS] + [*BARE_GROUNDS, *NOTHING, "a dog and a cat"]
-    texts += [f"a {c} one, {w}" for c in WORLD["colours"].values() for w in THINGS]
+    texts += [f"a {c} one, {w}" for c in COLOUR_NAMES for w in THINGS]
+    texts += [f"{n} {plural(w)}" for n in NUMBERS.values() for w in THINGS]
+    texts += [f"a dog {r} a cat" for r in RELATIONS] + [f"a dog {at} the {p}" for p in PLACES for at in ("on", "at")]
     return texts
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
@@ -11,9 +13,9 @@ from numpy.random import Generator
 from torch import Tensor
 
 from segwright.mini.train.data import Drawn
+from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import Plan, train
 
-STEPS_A_MINUTE = 85  # nominal: one core of an ordinary machine
 CROPS = ((0.55, 32, 48), (0.85, 64, 16), (1.0, 128, 6))  # until this share of the steps: side, batch
 
 
@@ -45,34 +47,34 @@ def reconstruction_loss(made: Tensor, true: Tensor) -> Tensor:
     return F.l1_loss(made, true) + 2 * F.mse_loss(made, true) + 0.3 * edge
 
 
-def fit(data: Drawn, folder: Path, minutes: float, seed: int, device: str, steps: int | None = None) -> tuple[AutoencoderKL, dict]:
+def fit(
+    data: Drawn, output: Path, plan: Plan, seed: int, device: str, *, rank: int = 0, start: Path | None = None
+) -> tuple[Callable[[], None], dict]:
+    """Train, and return what writes the folder ``vae``."""
     torch.manual_seed(seed)
-    model = build().to(device, memory_format=torch.channels_last)
-    plan = Plan(steps or round(minutes * STEPS_A_MINUTE), lr=2e-3, muon_lr=0.02, decay=0.4)
+    model = build()
+    if start:
+        start_from(model, start / "vae")
+    model.to(device, memory_format=torch.channels_last)
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         side, count = next((s, n) for share, s, n in CROPS if step < share * plan.steps)
         true = batch(data, rng, side, count).to(device, memory_format=torch.channels_last)
         latent = model.encode(true).latent_dist
-        made = model.decode(latent.sample()).sample
+        made = model.decode(latent.sample()).sample.float()
         psnr = -10 * torch.log10(F.mse_loss(made.detach(), true) / 4 + 1e-9)
         kl = 0.5 * (latent.mean.square() + latent.var - 1 - latent.logvar).mean()
         return reconstruction_loss(made, true) + 1e-4 * kl, {"psnr": float(psnr), "kl": float(kl.detach())}
 
-    notes = train("vae", model, loss, plan, folder, seed, adam_only=("conv_in", "conv_out", "quant_conv"))
+    notes = train("vae", model, loss, plan, output / "training", seed, adam_only=("conv_in", "conv_out", "quant_conv"))
     with torch.no_grad():
-        sample = torch.cat([model.encode(batch(data, _rng(seed, k), 128, 8).to(device)).latent_dist.mean for k in range(16)])
+        rngs = (np.random.default_rng([seed, 99, k]) for k in range(16))
+        sample = torch.cat([model.encode(batch(data, rng, 128, 8).to(device)).latent_dist.mean for rng in rngs])
     model.register_to_config(scaling_factor=round(float(1 / sample.std()), 5))
-    return model, notes | {"samples": sum_samples(plan.steps)}
+    return lambda: save_model(model, output / "vae"), notes | {"samples": sum_samples(plan.steps)}
 
 
 def sum_samples(steps: int) -> int:
     """Crops seen in ``steps`` steps."""
     shares = [share for share, _, _ in CROPS]
     return sum(round(steps * (b - a)) * n for a, b, (_, _, n) in zip([0.0, *shares], shares, CROPS, strict=False))
-
-
-def _rng(seed: int, k: int) -> Generator:
-    import numpy as np
-
-    return np.random.default_rng([seed, 99, k])
