@@ -17,27 +17,31 @@ def add(commands: Any) -> None:
     scenes.add_argument("--count", type=int, default=200, metavar="N")
     scenes.add_argument("--seed", type=int, default=0, metavar="S")
     scenes.add_argument("--split", choices=("train", "val", "held"), default="val")
-    scenes.add_argument("--font", metavar="FILE", help="Noto Color Emoji, where it is not found by itself")
+    scenes.add_argument("--words", metavar="WORD,WORD", help="draw just these things in every scene; a word may come several times")
     scenes.add_argument("-o", "--out", required=True, metavar="DIR")
     scenes.set_defaults(run=_scenes)
-    train = steps.add_parser("train", help="train the miniature models from scratch; resumes")
+    atlas = steps.add_parser("atlas", help="make the atlas of glyphs anew from its icon packages (needs segwright[atlas])")
+    atlas.add_argument("--packages", required=True, metavar="DIR", help="the unpacked npm packages that NOTICE names")
+    atlas.add_argument("-o", "--out", required=True, metavar="DIR")
+    atlas.set_defaults(run=_atlas)
+    train = steps.add_parser("train", help="train the miniature networks; resumes from the last checkpoint")
     train.add_argument("-o", "--out", required=True, metavar="DIR", help="the preset's folder; DIR/training keeps checkpoints")
-    train.add_argument("--stage", choices=("clip", "vae", "diffusion", "captioner", "all"), default="all")
-    train.add_argument(
-        "--minutes", type=float, default=180.0, metavar="M", help="nominal: it fixes the number of steps (default: 180)"
-    )
+    train.add_argument("--stage", default="all", metavar="STAGE", help="clip, vae, tiny-vae, diffusion, captioner, vit, mae, groupvit or all")
+    train.add_argument("--minutes", type=float, metavar="M", help="nominal, on one core: it fixes the number of steps (default: each stage's own)")
     train.add_argument("--steps", type=int, metavar="N", help="steps of a single stage, instead of minutes")
+    train.add_argument("--start", metavar="PRESET", help="a preset's folder whose weights to begin with")
     train.add_argument("--processes", type=int, default=1, metavar="N", help="processes on the CPU, one core each")
     train.add_argument("--scenes", type=int, default=40_000, metavar="N", help="training scenes to draw")
+    train.add_argument("--scenes-folder", metavar="DIR", help="where they lie, to be shared by stages that run side by side")
     train.add_argument("--device", default="cpu")
+    train.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, help="autocast (default: on CUDA only)")
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--font", metavar="FILE")
     train.set_defaults(run=_train)
-    measure = steps.add_parser("measure", help="the model card's figures of a preset, on shipped scenes")
+    measure = steps.add_parser("measure", help="the model card's figures of a preset, on shipped scenes, with 95 %% intervals")
     measure.add_argument("--preset", default="mini")
     measure.add_argument("--split", choices=("val", "held"), default="val")
     measure.add_argument("--limit", type=int, metavar="N")
-    rows = "clip, captioner, vae, generation, attention, regions, freeseg, open, size (default: all)"
+    rows = "clip, patches, captioner, vae, generation, attention, regions, probes, size (default: all)"
     measure.add_argument("--only", metavar="ROW,ROW", help=rows)
     measure.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     measure.add_argument("-o", "--out", metavar="FILE", help="a JSON file for the figures")
@@ -52,8 +56,16 @@ def add(commands: Any) -> None:
 def _scenes(options: argparse.Namespace) -> int:
     from segwright.mini.voc import write_scenes
 
-    write_scenes(Path(options.out), options.count, options.seed, options.split, options.font)
+    words = [w.strip() for w in options.words.split(",")] if options.words else None
+    write_scenes(Path(options.out), options.count, options.seed, options.split, words)
     print(f"{options.count} scenes ({options.split}) in {options.out}")
+    return 0
+
+
+def _atlas(options: argparse.Namespace) -> int:
+    from segwright.mini.atlas import make_atlas
+
+    print(f"{make_atlas(Path(options.packages), Path(options.out))} glyphs in {options.out}")
     return 0
 
 
@@ -62,19 +74,12 @@ def _train(options: argparse.Namespace) -> int:
         raise InputError("--steps counts for a single stage; name it with --stage, or give --minutes")
     from segwright.mini.train.run import Settings, train_preset
 
-    train_preset(
-        Settings(
-            Path(options.out),
-            options.stage,
-            options.minutes,
-            options.device,
-            options.seed,
-            options.scenes,
-            options.processes,
-            options.steps,
-            options.font,
-        )
-    )
+    settings = Settings(
+        Path(options.out), options.stage, options.minutes, options.device, options.seed, options.scenes, options.processes,
+        options.steps, Path(options.start) if options.start else None, options.bfloat16,
+        Path(options.scenes_folder) if options.scenes_folder else None,
+    )  # fmt: skip
+    train_preset(settings)
     print(f"preset in {options.out}: use it with --preset {options.out}")
     return 0
 

@@ -109,9 +109,9 @@ def patch_rows(networks: Networks, scenes: Shipped) -> Counts:
 
 def captioner_rows(networks: Networks, scenes: Shipped) -> Counts:
     """Things named by the caption's nouns, over all things of all scenes."""
-    said = [c for s in batches(len(scenes.images)) for c in networks.captioner.caption(scenes.images[s])]
+    texts = [c for s in batches(len(scenes.images)) for c in networks.captioner.caption(scenes.images[s])]
     recall, precision = [], []
-    for text, note in zip(said, scenes.notes, strict=True):
+    for text, note in zip(texts, scenes.notes, strict=True):
         found, true = {k.word for k in keywords(text)} & set(THINGS), set(note["things"])
         recall.append((float(len(found & true)), float(len(true))))
         precision.append((float(len(found & true)), float(len(found))))
@@ -264,7 +264,7 @@ def probe_rows(networks: Networks, scenes: Shipped) -> Counts:
             backbones[kind] = getattr(networks, kind).features
     rows: Counts = {f"probe_{k}": probes.patch_probe(f, scenes.images, scenes.truths) for k, f in backbones.items()}
     shown = probes.true_masks(scenes.images, scenes.truths)
-    return rows | {f"{d.__name__}_alone": probes.seen_alone(d, shown) for d in (probes.colours, probes.outline)}
+    return rows | {f"{d.__name__}_only": probes.classify_by(d, shown) for d in (probes.colours, probes.outline)}
 
 
 def size_rows(networks: Networks, scenes: Shipped) -> Counts:

@@ -71,7 +71,7 @@ def true_masks(images: Sequence[Image], truths: Sequence[NDArray]) -> list[Maske
     return [(i, t == c, int(c) - 1) for i, t in zip(images, truths, strict=True) for c in np.unique(t) if 0 < c <= len(THINGS)]
 
 
-def seen_alone(describe: Callable[[Image, NDArray[np.bool_]], NDArray[np.float32]], shown: Sequence[Masked]) -> list[tuple[float, float]]:
+def classify_by(describe: Callable[[Image, NDArray[np.bool_]], NDArray[np.float32]], shown: Sequence[Masked]) -> list[tuple[float, float]]:
     """Whether each true mask is named right, as (hit, 1) pairs, by a probe that sees nothing but ``describe`` of them (24-way)."""
     scenes = training_scenes()
     taught = true_masks([s.image for s in scenes], [s.labels for s in scenes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,35 +10,45 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from segwright.errors import SegwrightError
 from segwright.files.disk import atomic_write
 from segwright.files.grid import grid
 from segwright.files.overlay import overlay
 from segwright.methods.freeseg_diff.method import FreeSegDiff
+from segwright.mini.atlas import CELL, Glyph, picture
 from segwright.mini.measure import POINTING_TIMESTEP, attention_maps, generate
-from segwright.mini.scenes import THINGS, WORLD, find_font, glyph_image
+from segwright.mini.scenes import THINGS, pool
 from segwright.mini.voc import Shipped, read_scenes
 from segwright.types import Image
 from segwright.weights import Networks, load
 
 
-def glyph_sheet(font: str | None = None) -> Image:
-    """Every word's glyphs; the held-out ones stand behind a gap."""
-    path, rows = find_font(font), []
+def glyph_sheet(columns: int = 20) -> Image:
+    """Some glyphs of every word: coloured and silhouettes that training may show, then, behind a gap, held-out ones."""
+    blank = np.full((64, 64, 3), 255, np.uint8)
+    rows = []
     for word in THINGS:
-        entry = WORLD["things"][word]
-        row = [_glyph(g, path) for g in entry["glyphs"]]
-        row += [np.full((64, 64, 3), 255, np.uint8)] * (3 - len(row)) + [_glyph(g, path) for g in entry["held_out"]]
-        rows.append(row)
-    half = len(rows) // 2
-    return np.concatenate([grid(rows[:half], THINGS[:half]), grid(rows[half:], THINGS[half:])], 1)[:, :760]
+        coloured, flat = pool(word, "train")
+        held = [g for hand in (False, True) for part in pool(word, "held", hand) for g in part if g.held]
+        kept = [_glyph(g) for g in (*_spread(coloured, columns - 9), *_spread(flat, 5))]
+        rows.append(kept + [blank] * (columns - 3 - len(kept)) + [_glyph(g) for g in _spread(held, 3)])
+        rows[-1] += [blank] * (columns - len(rows[-1]))
+    return grid(rows, THINGS)
 
 
-def _glyph(glyph: str, font: Path) -> Image:
-    picture = glyph_image(glyph, font)
-    canvas = Pillow.new("RGBA", (140, 140), "white")
-    canvas.alpha_composite(picture, ((140 - picture.width) // 2, (140 - picture.height) // 2))
+def _spread(glyphs: Sequence[Glyph], count: int) -> list[Glyph]:
+    return [glyphs[int(i)] for i in np.linspace(0, len(glyphs) - 1, min(count, len(glyphs)))]
+
+
+def _glyph(glyph: Glyph) -> Image:
+    drawn = picture(glyph)
+    canvas = Pillow.new("RGBA", (CELL, CELL), "white")
+    canvas.alpha_composite(drawn, ((CELL - drawn.width) // 2, (CELL - drawn.height) // 2))
     return np.asarray(canvas.convert("RGB").resize((64, 64), Pillow.Resampling.LANCZOS))
+
+
+def scene_sheet(scenes: Shipped) -> Image:
+    """Drawn scenes as they are."""
+    return grid([list(scenes.images[i : i + 12]) for i in range(0, 48, 12)], [""] * 4, 4)
 
 
 def reconstruction_sheet(networks: Networks, scenes: Shipped) -> Image:
@@ -92,20 +103,18 @@ def result_sheet(networks: Networks, scenes: Shipped) -> Image:
 
 
 def write_sheets(out: Path, preset: str = "mini", split: str = "val") -> list[Path]:
-    """All sheets as PNG files into ``out``; the glyph sheet only where the font is."""
+    """All sheets as PNG files into ``out``."""
     import io
 
     networks, scenes = load(preset, "cpu"), read_scenes(split)
     sheets = {
+        "glyphs": glyph_sheet(),
+        "scenes": scene_sheet(scenes),
         "reconstructions": reconstruction_sheet(networks, scenes),
         "generated": generated_sheet(networks),
         "attention": attention_sheet(networks, scenes),
         "results": result_sheet(networks, scenes),
     }
-    try:
-        sheets["glyphs"] = glyph_sheet()
-    except SegwrightError as error:
-        print(f"no glyph sheet: {error}")
     written = []
     for name, picture in sheets.items():
         stream = io.BytesIO()

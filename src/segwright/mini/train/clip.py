@@ -177,7 +177,7 @@ def _out(made: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 def image_features(model: CLIPModel, after: Tensor) -> Tensor:
     """Projected, unit-length features of the class token."""
-    return F.normalize(model.visual_projection(model.vision_model.post_layernorm(after[:, 0])), dim=-1)
+    return F.normalize(model.visual_projection(model.vision_model.post_layernorm(after[:, 0])).float(), dim=-1)
 
 
 def value_features(model: CLIPModel, before: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def value_features(model: CLIPModel, before: Tensor) -> Tensor:
     beside = before[:, 1:]
     seen = beside + layer.self_attn.out_proj(layer.self_attn.v_proj(layer.layer_norm1(beside)))
     seen = seen + layer.mlp(layer.layer_norm2(seen))
-    return F.normalize(model.visual_projection(model.vision_model.post_layernorm(seen)), dim=-1)
+    return F.normalize(model.visual_projection(model.vision_model.post_layernorm(seen)).float(), dim=-1)
 
 
 def cells(labels: Tensor, grounds: list[int]) -> Tensor:
@@ -211,8 +211,10 @@ def pooled(features: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def text_features(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Unit-length features in float32: texts are much alike at first, and bfloat16 would round their differences away."""
     tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
-    return F.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
+    with torch.autocast(model.device.type, enabled=False):
+        return F.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
 
 
 def scene_batch(data: Drawn, rng: Generator) -> tuple[Tensor, Tensor, Tensor, list[int], list[str]]:
@@ -264,15 +266,15 @@ def fit(
         words = text_features(model, tokenizer, [*prompts, *texts])
         scale = model.logit_scale.exp().clamp(max=100)
         named = words[: len(CLASSES)].T
-        logits = (scale * image_features(model, after).float() @ named.float()).masked_fill(barred.to(device), -1e4)
-        scenes = image_features(model, last).float()
-        parts, right_parts = pooled(value_features(model, before).float(), classes)
-        dense = scale * parts @ named.float()
+        logits = (scale * image_features(model, after) @ named).masked_fill(barred.to(device), -1e4)
+        scenes = image_features(model, last)
+        parts, right_parts = pooled(value_features(model, before), classes)
+        dense = scale * parts @ named
         hot = F.one_hot(right_parts, len(CLASSES)).float()
         hot[hot[:, UNNAMED].sum(1) > 0] = torch.zeros(len(CLASSES), device=device).index_fill(0, torch.tensor(UNNAMED, device=device), 1 / len(UNNAMED))
         value = (
-            _cross(logits, targets.to(device), barred.to(device)) + 0.4 * _cross(scale * scenes @ named.float(), there.to(device))
-            + 0.6 * _cross(dense, hot) + 0.1 * _pairs(scale * scenes @ words[len(CLASSES) :].float().T, there.to(device))
+            _cross(logits, targets.to(device), barred.to(device)) + 0.4 * _cross(scale * scenes @ named, there.to(device))
+            + 0.6 * _cross(dense, hot) + 0.1 * _pairs(scale * scenes @ words[len(CLASSES) :].T, there.to(device))
         )  # fmt: skip
         right = (targets.gather(1, logits.argmax(1, keepdim=True).cpu()) > 0).float().mean()
         thing = right_parts < len(THINGS)

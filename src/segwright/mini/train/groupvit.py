@@ -18,7 +18,7 @@ from transformers import CLIPImageProcessor, GroupViTConfig, GroupViTModel
 
 from segwright.mini.captions import caption
 from segwright.mini.scenes import SIZE, STUFF, THINGS
-from segwright.mini.train.clip import PATCH, augment, processor
+from segwright.mini.train.clip import PATCH, augment, processor, text_features
 from segwright.mini.train.data import Drawn, named_things
 from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import Plan, train
@@ -61,15 +61,14 @@ def fit(
         for k, i in enumerate(picks):
             there[k, [t[0] for t in data.things[i]] + [len(THINGS) + STUFF.index(s) for s in data.stuff[i]]] = 1
         prompts = [TEMPLATES[rng.integers(len(TEMPLATES))].format(w) for w in words]
-        tokens = tokenizer([*texts, *prompts], padding=True, truncation=True, return_tensors="pt").to(device)
-        told = F.normalize(model.get_text_features(**tokens).pooler_output.float(), dim=-1)
+        read = text_features(model, tokenizer, [*texts, *prompts])
         seen = F.normalize(model.get_image_features(augment(pictures, rng)[0].to(device)).pooler_output.float(), dim=-1)
         scale = model.logit_scale.exp().clamp(max=100)
         same = there.to(device)
-        pairs = scale * seen @ told[:BATCH].T
+        pairs = scale * seen @ read[:BATCH].T
         alike = ((same[:, None] == same[None]).all(-1)).float()
         right = alike / alike.sum(1, True)
-        logits = scale * seen @ told[BATCH:].T
+        logits = scale * seen @ read[BATCH:].T
         kept = same.sum(1) > 0
         named = F.cross_entropy(logits[kept], same[kept] / same[kept].sum(1, True))
         found = (same.gather(1, logits[:, : len(THINGS)].argmax(1, keepdim=True)) > 0)[kept].float().mean()
