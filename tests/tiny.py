@@ -150,14 +150,14 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     )
 
 
-def clip(folder: Path, seed: int = 0) -> Path:
+def clip(folder: Path, seed: int = 0, layers: int = 2) -> Path:
     """CLIPModel with its processor's config, as OpenAI's: shortest edge and centre crop."""
     torch.manual_seed(seed)
     tokenizer = clip_tokenizer(folder)
     vision = {
         "hidden_size": 16,
         "intermediate_size": 32,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": layers,
         "num_attention_heads": 2,
         "image_size": 32,
         "patch_size": 8,

@@ -28,6 +28,8 @@ from segwright.evaluation.run import evaluate
 from segwright.files.masks import read_label_map
 from segwright.images import read
 from segwright.methods.base import MethodSpec
+from segwright.methods.cliper.method import PUBLISHED as CLIPER
+from segwright.methods.iseg.method import PUBLISHED as ISEG
 from segwright.types import Scores, Segmentation
 
 HERE = Path(__file__).resolve().parent
@@ -247,6 +249,14 @@ def test_protocols_change_what_their_table_says() -> None:
     assert paper.truth(np.array([[255, 1]]), replace(voc, background=False)).tolist() == [[255, 1]]
     assert settings_for(PROTOCOLS["tcl"], "freeseg-diff", voc, ("templates", "seed"), ()) == {"templates": TCL_9}
     assert settings_for(PROTOCOLS["tcl"], "freeseg-diff", voc, ("templates", "seed"), ("templates",)) == {}
+    known = ("score", "window", "context", "iterations", "cross_heads")
+    for name in ("voc", "context", "coco-object", "voc20"):
+        for method, published in (("cliper", CLIPER), ("iseg", ISEG)):
+            there = published.get(name.removeprefix("coco-"), {})
+            expected = {key: value for key, value in there.items() if key in known and key != "cross_heads"}
+            assert settings_for(PAPERS[method], method, replace(voc, name=name), known, ()) == expected
+    stuff = replace(voc, name="coco-stuff", background=False)
+    assert settings_for(PAPERS["cliper"], "cliper", stuff, ("score", "least"), ()) == {"score": 0.0}
     assert len(TCL_9) == 9
     with pytest.raises(InputError, match="no paper's protocol"):
         find_protocol("paper", "Empty")

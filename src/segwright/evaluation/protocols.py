@@ -15,6 +15,8 @@ import numpy as np
 from segwright.datasets.dataset import Dataset, Truth
 from segwright.errors import InputError
 from segwright.images import resize
+from segwright.methods.cliper import method as cliper
+from segwright.methods.iseg import method as iseg
 from segwright.types import Image
 from segwright.words.templates import GROUPVIT_7, IMAGENET_80
 
@@ -33,6 +35,7 @@ class Protocol:
         official: the benchmark's official names (aeroplane, pottedplant) instead of ours (airplane, potted plant).
         renamed: data set -> further our name -> its name.
         settings: settings of a method that are set where the method has them and they were left at their default.
+        by_data: data set -> settings for it alone, beside ``settings``.
         void_as_background: pixels that are left out of the truth count as background, where background is a class.
         measure: the headline: "miou" (one confusion matrix over the split) or "miou_per_image".
     """
@@ -43,6 +46,7 @@ class Protocol:
     official: bool = False
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    by_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     void_as_background: bool = False
     measure: Literal["miou", "miou_per_image"] = "miou"
 
@@ -81,6 +85,8 @@ PROTOCOLS = {
         settings={"short": 336, "window": 224, "stride": 112, "templates": IMAGENET_80},
     ),
 }  # fmt: skip
+# iSeg's choice of heads for VOC fits SD 2.1 alone, so no protocol sets it.
+_ISEG = {data: {k: v for k, v in changes.items() if k != "cross_heads"} for data, changes in iseg.PUBLISHED.items()}
 # ``--protocol paper``: as the paper of the method itself measured.
 PAPERS = {
     "freeseg-diff": Protocol(
@@ -93,6 +99,14 @@ PAPERS = {
     "maskclip": PROTOCOLS["tcl"],
     "groupvit": PROTOCOLS["tcl"],
     "diffsegmenter": Protocol("paper", "DiffSegmenter: photos as they are, dataset-level mIoU"),
+    "cliper": Protocol(
+        "paper", "CLIPer (Sun et al. 2025), its published configurations for CLIP ViT-L/14; dataset-level mIoU",
+        by_data={data.replace("object", "coco-object"): changes for data, changes in cliper.PUBLISHED.items()},
+    ),
+    "iseg": Protocol(
+        "paper", "iSeg (Sun et al. 2024), its published settings; dataset-level mIoU",
+        by_data={data.replace("object", "coco-object"): changes for data, changes in _ISEG.items()},
+    ),
     "clip-es": Protocol("paper", "CLIP-ES: photos as they are, dataset-level mIoU of the seeds"),
 }  # fmt: skip
 NAMES = (*PROTOCOLS, "paper")
@@ -101,6 +115,7 @@ WITHOUT_BACKGROUND: dict[str, dict[str, Any]] = {
     "ovdiff": {"background": "none"},  # Sec. 4.4: no background prototypes
     "maskclip": {"background": ()},
     "sclip": {"background": (), "threshold": 0.0, "area": 0.0},
+    "cliper": {"score": 0.0, "threshold": 1e-4, "stretch": False},  # its configuration for VOC without background
 }
 # Methods that take which of the words are stuff.
 TAKES_STUFF = ("ovdiff",)
@@ -123,5 +138,6 @@ def find_protocol(name: str, method: str) -> Protocol:
 
 def settings_for(protocol: Protocol, method: str, dataset: Dataset, known: Sequence[str], given: Sequence[str]) -> dict[str, Any]:
     """What protocol and data set add to a method's settings: those that it has (``known``) and that were not ``given``."""
-    wanted = dict(protocol.settings) | ({} if dataset.background else WITHOUT_BACKGROUND.get(method, {}))
+    without = {} if dataset.background else WITHOUT_BACKGROUND.get(method, {})
+    wanted = dict(protocol.settings) | without | dict(protocol.by_data.get(dataset.name, {}))
     return {name: value for name, value in wanted.items() if name in known and name not in given}

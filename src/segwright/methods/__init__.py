@@ -11,6 +11,8 @@ METHODS = {
     "sclip": ("segwright.methods.sclip", "SCLIP"),
     "diffsegmenter": ("segwright.methods.diffsegmenter", "DiffSegmenter"),
     "groupvit": ("segwright.methods.groupvit", "GroupViT"),
+    "cliper": ("segwright.methods.cliper.method", "CLIPer"),
+    "iseg": ("segwright.methods.iseg.method", "ISeg"),
     "clip-es": ("segwright.methods.clip_es", "CLIPES"),
 }
 

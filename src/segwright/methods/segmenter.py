@@ -126,8 +126,13 @@ class Segmenter(ABC):
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo, for the words chosen."""
 
+    def noted(self, image: Image, chosen: Chosen) -> tuple[Scores, dict[str, Any]]:
+        """The coarse scores, and what the method adds to the result's notes."""
+        return self.scores(image, chosen), {}
+
     def _segmented(self, photo: Image, chosen: Chosen) -> Segmentation:
-        coarse = self.scores(photo, chosen) if chosen.candidates else all_background(chosen.words, (photo.shape[0], photo.shape[1]))
+        size = (photo.shape[0], photo.shape[1])
+        coarse, added = self.noted(photo, chosen) if chosen.candidates else (all_background(chosen.words, size), {})
         scores = refine(photo, coarse, self.settings.refine, self.networks)
         notes = {
             "method": self.name,
@@ -138,6 +143,7 @@ class Segmenter(ABC):
             "preset": self.networks.preset.name,
             "settings": asdict(self.settings),
             "seed": self.settings.seed,
+            **added,
         }
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
 
@@ -185,6 +191,16 @@ def strongest(values: Tensor, words: int) -> Tensor:
     """
     back = values[words:].amax(0, keepdim=True) if len(values) > words else torch.zeros_like(values[:1])
     return torch.cat([back, values[:words]])
+
+
+def with_background(maps: Tensor, threshold: float) -> Tensor:
+    """(K, h, w) in 0..1 -> (1 + K, h, w), background first: ``threshold`` everywhere, or (1 - strongest map)^2 where that is 0.
+
+    Both are in the published codes of iSeg and CLIPer.
+    """
+    strongest_map = maps.amax(0, keepdim=True)
+    back = (1 - strongest_map).clamp(min=0) ** 2 if threshold == 0 else torch.full_like(strongest_map, threshold)
+    return torch.cat([back, maps])
 
 
 def fitted(clip: VisionNetwork, image: Image, short: int) -> tuple[int, int]:

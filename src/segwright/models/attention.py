@@ -86,11 +86,7 @@ class Recorder:
 
     def _attend(self, attn: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(B, Q, C), (B, K, C), (B, K, C) -> output (B, Q, C) and the map (rows, Q, K), if anybody wants it."""
-        q, k, v = (x.unflatten(2, (attn.heads, -1)) for x in (query, key, value))
-        if attn.norm_q is not None:
-            q = attn.norm_q(q)
-        if attn.norm_k is not None:
-            k = attn.norm_k(k)
+        q, k, v = split_heads(attn, query, key, value)
         by_head = None if mask is None else mask.unflatten(0, (len(q), -1))
         out, total = [], None
         for h in range(attn.heads):  # one head at a time: 64x64 cells have 4096 x 4096 probabilities each
@@ -112,6 +108,12 @@ class Recorder:
             self.calls += 1
         if self.on_map is not None:
             self.on_map(weights)
+
+
+def split_heads(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, C) each -> (B, N, heads, C / heads) each, queries and keys normalised where the layer does that."""
+    q, k, v = (x.unflatten(2, (attn.heads, -1)) for x in (query, key, value))
+    return (q if attn.norm_q is None else attn.norm_q(q)), (k if attn.norm_k is None else attn.norm_k(k)), v
 
 
 @contextmanager

@@ -194,24 +194,33 @@ def _check_cam(clip: Clip, texts: Tensor, targets: Sequence[int], pool: str, sco
         raise InputError(f"targets must lie in 0..{len(texts) - 1}, got {list(targets)}")
 
 
-def _before_last(clip: Clip, pixels: Tensor, maps: int = 0) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
-    """Tokens (B, 1 + h * w, C) that enter the last block, (h, w), and the maps of the ``maps`` layers before it."""
+def first_tokens(clip: Clip, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Tokens (B, 1 + h * w, C) that enter the first block, the class token first, and (h, w).
+
+    Raises:
+        InputError: pixels of another shape.
+    """
     side = patch(clip)
     if pixels.ndim != 4 or pixels.shape[1] != 3 or min(pixels.shape[2:]) < side:
         raise InputError(f"pixels must be (B, 3, H, W) with sides of at least one patch of {side}, got {tuple(pixels.shape)}")
     tower = clip.model.vision_model
-    seen = pixels.to(clip.device, clip.model.dtype)
-    tokens = tower.pre_layrnorm(tower.embeddings(seen, interpolate_pos_encoding=True))
+    tokens = tower.pre_layrnorm(tower.embeddings(pixels.to(clip.device, clip.model.dtype), interpolate_pos_encoding=True))
+    return tokens, (pixels.shape[2] // side, pixels.shape[3] // side)
+
+
+def _before_last(clip: Clip, pixels: Tensor, maps: int = 0) -> tuple[Tensor, tuple[int, int], list[Tensor]]:
+    """Tokens (B, 1 + h * w, C) that enter the last block, (h, w), and the maps of the ``maps`` layers before it."""
+    tokens, size = first_tokens(clip, pixels)
     kept = []
-    layers = list(tower.encoder.layers)[:-1]
+    layers = list(clip.model.vision_model.encoder.layers)[:-1]
     for place, layer in enumerate(layers):
         if len(layers) - place <= maps:
             kept.append(_map(layer, tokens))
         tokens = layer(tokens, attention_mask=None)
-    return tokens, (pixels.shape[2] // side, pixels.shape[3] // side), kept
+    return tokens, size, kept
 
 
-def _heads(layer: Any, entering: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def query_key_value(layer: Any, entering: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, each (B, heads, tokens, C / heads)."""
     attn = layer.self_attn
     found = (p(entering).unflatten(2, (attn.num_heads, -1)).transpose(1, 2) for p in (attn.q_proj, attn.k_proj, attn.v_proj))
@@ -221,25 +230,25 @@ def _heads(layer: Any, entering: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _map(layer: Any, tokens: Tensor) -> Tensor:
     """(B, h * w, h * w) float32, the layer's attention from patch to patch, mean over heads."""
-    q, k, _ = _heads(layer, layer.layer_norm1(tokens))
-    return _weights(q, k, layer.self_attn.scale).mean(1)[:, 1:, 1:]
+    q, k, _ = query_key_value(layer, layer.layer_norm1(tokens))
+    return attention_weights(q, k, layer.self_attn.scale).mean(1)[:, 1:, 1:]
 
 
-def _weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    """Rows that sum to 1, float32."""
+def attention_weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """(B, heads, tokens, tokens) float32, rows that sum to 1."""
     return (q.float() * scale @ k.float().transpose(2, 3)).softmax(3)
 
 
 def _last(layer: Any, beside: Tensor, entering: Tensor, attention: str) -> tuple[Tensor, Tensor]:
     """A block's output (B, tokens, C) and its keys; its attention sees ``entering``, its residual path passes ``beside``."""
-    q, k, v = _heads(layer, entering)
+    q, k, v = query_key_value(layer, entering)
     scale = layer.self_attn.scale
     if attention == "value":
         mixed = v
     elif attention == "correlative":
-        mixed = (_weights(q, q, scale) + _weights(k, k, scale)).to(v.dtype) @ v
+        mixed = (attention_weights(q, q, scale) + attention_weights(k, k, scale)).to(v.dtype) @ v
     else:
-        mixed = _weights(q, k, scale).to(v.dtype) @ v
+        mixed = attention_weights(q, k, scale).to(v.dtype) @ v
     tokens = beside + layer.self_attn.out_proj(mixed.transpose(1, 2).flatten(2))
     return tokens + layer.mlp(layer.layer_norm2(tokens)), k.transpose(1, 2).flatten(2)
 

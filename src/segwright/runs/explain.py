@@ -9,15 +9,24 @@ from typing import Any
 from segwright.errors import InputError
 from segwright.files.disk import atomic_write
 from segwright.files.html import colour_regions, principal_components
+from segwright.methods.cliper import explain as cliper
+from segwright.methods.cliper.method import CLIPer
 from segwright.methods.freeseg_diff import explain as freeseg_diff
 from segwright.methods.freeseg_diff.method import FreeSegDiff
+from segwright.methods.iseg import explain as iseg
+from segwright.methods.iseg.method import ISeg
 from segwright.methods.ovdiff import explain as ovdiff
 from segwright.methods.ovdiff.bank_sheet import bank_sheet
 from segwright.methods.ovdiff.method import OVDiff
 from segwright.refine.g4seg.explain import explain_g4seg
 from segwright.types import Image
 
-PAGES: dict[type, Callable[..., str]] = {FreeSegDiff: freeseg_diff.page, OVDiff: ovdiff.page}
+PAGES: dict[type, Callable[..., str]] = {
+    FreeSegDiff: freeseg_diff.page,
+    OVDiff: ovdiff.page,
+    CLIPer: cliper.page,
+    ISeg: iseg.page,
+}
 
 
 def explain(image: Image, method: Any, out: str | Path, words: Sequence[str] | None = None, title: str = "") -> Path:
@@ -25,7 +34,7 @@ def explain(image: Image, method: Any, out: str | Path, words: Sequence[str] | N
 
     Args:
         image: (H, W, 3) uint8.
-        method: FreeSegDiff or OVDiff.
+        method: one that has a page (``PAGES``).
         out: the HTML file; it holds its pictures itself and opens without a network.
         words: as for the method.
 

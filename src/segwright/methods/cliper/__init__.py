@@ -1,0 +1,1 @@
+"""CLIPer (Sun et al. 2025): ``method`` is the whole of it, ``explain`` its page."""
