@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import contracts
 import numpy as np
 import pytest
 import tiny
@@ -253,13 +254,13 @@ def test_finds_what_is_in_the_scenes(mini: Networks) -> None:
 
 def test_two_hundred_words_take_several_prompts(mini: Networks) -> None:
     words = [*THINGS, *(f"{a} {b}" for a in ("red", "blue", "old", "big", "wet", "tin", "raw", "mad") for b in THINGS)][:200]
-    result = ISeg(mini, ISegSettings(candidates="none", clusters=0))(read_scenes("val", 1).images[0], words)
+    result = ISeg(mini, ISegSettings(candidates="none", clusters=0))(contracts.photo(), words)
     assert 8 < len(result.notes["prompts"]) < 200
     assert all(any(w in text for text in result.notes["prompts"]) for w in words)
 
 
 def test_page(mini: Networks, tmp_path: Path) -> None:
-    image = read_scenes("val", 1).images[0]
+    image = contracts.photo(100, 128)
     page = explain(image, ISeg(mini), tmp_path / "page.html", ["dog", "car", "sky"]).read_text("utf8")
     assert "a photograph of" in page or "No word is left" in page
     whole = explain(image, ISeg(mini, ISegSettings(candidates="none", refine="crf")), tmp_path / "all.html", ["dog", "car"])
