@@ -215,8 +215,7 @@ def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
     from segwright.weights import load
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip, "MASKED", 6)
-        patch.setattr(clip, "SCENES", 4)
+        patch.setattr(clip, "PHASES", ((0.5, 6, 4, 32, 96), (1.0, 2, 2, None, None)))
         for module in (captioner, groupvit, vit):
             patch.setattr(module, "BATCH", 4)
         patch.setattr(diffusion, "BATCH", 4)

@@ -108,8 +108,9 @@ def fit(
     clip = CLIPModel.from_pretrained(output / "clip", dtype=torch.float32)
     torch.manual_seed(seed)
     model = build(tokenizer, clip)
-    if start:
-        start_from(model, start / "captioner")
+    if start:  # the words' side alone: the pictures' side starts from this preset's CLIP
+        theirs = BertTokenizer.from_pretrained(start / "captioner").get_vocab()
+        start_from(model.text_decoder, start / "captioner", (tokenizer.get_vocab(), theirs), "text_decoder.")
     model.to(device)
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:

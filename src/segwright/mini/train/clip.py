@@ -27,11 +27,13 @@ from segwright.mini.train.loop import Plan, train
 from segwright.mini.train.tokens import CONTEXT, NOTHING, TEMPLATES, clip_tokenizer
 
 PATCH = 8
-MASKED, SCENES = 80, 48  # pictures a step
+# Until this share of the steps: masked pictures and whole scenes a step, patches kept of 256 in each (None: all). Shape is
+# learnt from many pictures of few patches; dense features and the rest of the way from more patches of fewer pictures.
+PHASES: tuple[tuple[float, int, int, int | None, int | None], ...] = (
+    (0.78, 160, 8, 32, 96), (0.95, 80, 48, 60, 112), (1.0, 48, 24, None, None),
+)  # fmt: skip
 KINDS = ("thing", "fragment", "ground", "clutter")
-SHARES = (0.5, 0.4, 0.06, 0.04)  # of the masked pictures
-KEPT, KEPT_SCENES = 60, 112  # patches of 256 that training looks at ...
-ALL_FROM = 0.85  # ... until this share of the steps
+SHARES = (0.62, 0.3, 0.05, 0.03)  # of the masked pictures
 SMOOTHING = 0.05
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
 CLASSES = (*THINGS, *STUFF, *NOTHING)
@@ -47,7 +49,7 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
         "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     vision = {
-        "hidden_size": 192, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 3,
+        "hidden_size": 160, "intermediate_size": 320, "num_hidden_layers": 5, "num_attention_heads": 5,
         "image_size": SIZE, "patch_size": PATCH, "hidden_act": "gelu",
     }  # fmt: skip
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=128)
@@ -98,15 +100,15 @@ def fragment(labels: np.ndarray, regions: np.ndarray, ground: list[int], named: 
     return None
 
 
-def masked_batch(data: Drawn, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """images (MASKED, 3, S, S) in 0..1, black outside a region; targets (MASKED, classes), rows summing to 1; barred, likewise bool."""
-    picks = np.sort(rng.integers(0, len(data), MASKED))
+def masked_batch(data: Drawn, rng: Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """images (count, 3, S, S) in 0..1, black outside a region; targets (count, classes), rows summing to 1; barred, likewise bool."""
+    picks = np.sort(rng.integers(0, len(data), count))
     pictures = torch.from_numpy(data.images[picks]).permute(0, 3, 1, 2).float() / 255
-    kinds = rng.choice(len(KINDS), MASKED, p=SHARES)
+    kinds = rng.choice(len(KINDS), count, p=SHARES)
     cut = np.flatnonzero(kinds == KINDS.index("fragment"))
     regions = dict(zip(cut.tolist(), kmeans_labels(pictures[cut], int(rng.integers(3, 7)), rng).numpy(), strict=True))
-    masks = torch.ones(MASKED, 1, SIZE, SIZE)
-    targets, barred = torch.zeros(MASKED, len(CLASSES)), torch.zeros(MASKED, len(CLASSES), dtype=torch.bool)
+    masks = torch.ones(count, 1, SIZE, SIZE)
+    targets, barred = torch.zeros(count, len(CLASSES)), torch.zeros(count, len(CLASSES), dtype=torch.bool)
     for k, i in enumerate(picks):
         sample = _sample(KINDS[kinds[k]], data, int(i), regions.get(k), rng)
         masks[k, 0] = torch.from_numpy(sample.mask)
@@ -217,11 +219,11 @@ def text_features(model: CLIPModel, tokenizer: CLIPTokenizer, texts: list[str]) 
         return F.normalize(model.get_text_features(**tokens).pooler_output, dim=-1)
 
 
-def scene_batch(data: Drawn, rng: Generator) -> tuple[Tensor, Tensor, Tensor, list[int], list[str]]:
+def scene_batch(data: Drawn, rng: Generator, count: int) -> tuple[Tensor, Tensor, Tensor, list[int], list[str]]:
     """Whole scenes in 0..1, their labels, their things as targets (rows sum to 1), their one ground's class or -1, captions."""
-    picks = np.sort(rng.integers(0, len(data), SCENES))
+    picks = np.sort(rng.integers(0, len(data), count))
     pictures = torch.from_numpy(data.images[picks]).permute(0, 3, 1, 2).float() / 255
-    targets, grounds, texts = torch.zeros(SCENES, len(CLASSES)), [], []
+    targets, grounds, texts = torch.zeros(count, len(CLASSES)), [], []
     for k, i in enumerate(picks):
         right = sorted({t[0] for t in data.things[i]}) or UNNAMED
         targets[k, right] = 1 / len(right)
@@ -251,14 +253,14 @@ def fit(
     floor = -torch.tensor(MEAN).view(3, 1, 1) / torch.tensor(STD).view(3, 1, 1) + 0.05
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        part = step < ALL_FROM * plan.steps
-        masked, targets, barred = masked_batch(data, rng)
+        _, pictures_masked, scenes_whole, kept, kept_scenes = next(p for p in PHASES if step < p[0] * plan.steps)
+        masked, targets, barred = masked_batch(data, rng, pictures_masked)
         pixels, _ = augment(masked, rng, 0.25)
         content = 1 - F.avg_pool2d((pixels < floor).all(1, keepdim=True).float(), PATCH).flatten(1)
-        _, after, _ = embed(model, pixels.to(device), KEPT if part else None, content.to(device))
-        pictures, labels, there, grounds, texts = scene_batch(data, rng)
+        _, after, _ = embed(model, pixels.to(device), kept, content.to(device))
+        pictures, labels, there, grounds, texts = scene_batch(data, rng, scenes_whole)
         whole, labels = augment(pictures, rng, 0.0, labels)
-        before, last, places = embed(model, whole.to(device), KEPT_SCENES if part else None)
+        before, last, places = embed(model, whole.to(device), kept_scenes)
         classes = torch.gather(cells(labels, grounds).to(device), 1, places)
 
         plain = step % 4 == 0
@@ -283,7 +285,13 @@ def fit(
     adam_only = ("embedding", "class_embedding", "projection", "logit_scale")
     notes = train("clip", model, loss, plan, output / "training", seed, adam_only)
     beside = (tokenizer, processor(CLIPImageProcessor))
-    return lambda: save_model(model, output / "clip", beside), notes | {"samples": plan.steps * (MASKED + SCENES)}
+    return lambda: save_model(model, output / "clip", beside), notes | {"samples": samples(plan.steps)}
+
+
+def samples(steps: int) -> int:
+    """Pictures seen in ``steps`` steps."""
+    ends = [round(steps * share) for share, *_ in PHASES]
+    return sum((b - a) * (masked + scenes) for a, b, (_, masked, scenes, _, _) in zip([0, *ends], ends, PHASES, strict=False))
 
 
 def _cross(logits: Tensor, targets: Tensor, barred: Tensor | None = None) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+BY_TOKEN = ("token_embedding.weight", "word_embeddings.weight", "predictions.decoder.weight", "predictions.decoder.bias", "predictions.bias")
+
 
 def save_model(model: Any, folder: Path, beside: Sequence[Any] = ()) -> None:
     """A float16 copy of a network, and what belongs beside it (tokenizer, image processor), swapped in at the end."""
@@ -49,12 +51,17 @@ def declare_float32(folder: Path) -> None:
 
 
 @torch.no_grad()
-def start_from(model: torch.nn.Module, folder: Path, tokens: tuple[dict[str, int], dict[str, int]] | None = None) -> int:
+def start_from(
+    model: torch.nn.Module, folder: Path, tokens: tuple[dict[str, int], dict[str, int]] | None = None, prefix: str = ""
+) -> int:
     """Copy what agrees in name and shape from a saved network; rows of token embeddings go by their token.
+
+    Positions of another grid of patches are interpolated.
 
     Args:
         folder: a network's folder with one safetensors file.
         tokens: (this network's, the saved one's) vocabulary, token -> row.
+        prefix: of the saved names that are meant; it is taken off.
 
     Returns:
         How many tensors were taken.
@@ -62,15 +69,27 @@ def start_from(model: torch.nn.Module, folder: Path, tokens: tuple[dict[str, int
     taken = 0
     own = model.state_dict()
     with safe_open(next(folder.glob("*.safetensors")), "pt") as file:
-        for name in file.keys():  # noqa: SIM118, safe_open is no mapping
-            if name not in own:
+        for saved in file.keys():  # noqa: SIM118, safe_open is no mapping
+            name = saved.removeprefix(prefix)
+            if not saved.startswith(prefix) or name not in own:
                 continue
-            theirs = file.get_tensor(name).float()
-            if tokens and name.endswith("token_embedding.weight"):
+            theirs = file.get_tensor(saved).float()
+            if tokens and name.endswith(BY_TOKEN):
                 rows = [(here, tokens[1][t]) for t, here in tokens[0].items() if t in tokens[1]]
                 own[name][[a for a, _ in rows]] = theirs[[b for _, b in rows]].to(own[name])
                 taken += 1
             elif own[name].shape == theirs.shape:
                 own[name].copy_(theirs)
                 taken += 1
+            elif "vision_model" in name and name.endswith("position_embedding.weight") and own[name].shape[1] == theirs.shape[1]:
+                own[name].copy_(_other_grid(theirs, len(own[name])))
+                taken += 1
     return taken
+
+
+def _other_grid(positions: torch.Tensor, count: int) -> torch.Tensor:
+    """(1 + n * n, C) positions of a class token and a square grid -> (count, C), bicubic."""
+    sides = [int((n - 1) ** 0.5) for n in (len(positions), count)]
+    grid = positions[1:].T.unflatten(1, (sides[0], sides[0]))[None]
+    wide = torch.nn.functional.interpolate(grid, (sides[1], sides[1]), mode="bicubic", align_corners=False)
+    return torch.cat([positions[:1], wide[0].flatten(1).T])

@@ -30,7 +30,7 @@ class Stage:
 
 
 STAGES: dict[str, Stage] = {
-    "clip": Stage(clip.fit, 100, 42, {"lr": 2e-3, "muon_lr": 0.02, "decay": 0.4}, folder="clip"),
+    "clip": Stage(clip.fit, 100, 60, {"lr": 1.5e-3, "muon_lr": 0.015, "decay": 0.5}, folder="clip"),
     "vae": Stage(vae.fit, 15, 85, {"lr": 2e-3, "muon_lr": 0.02, "decay": 0.4}, folder="vae"),
     "diffusion": Stage(diffusion.fit, 90, 50, {"lr": 2e-3, "muon_lr": 0.02, "decay": 0.3, "ema": 0.998}, ("vae",), "unet"),
     "captioner": Stage(captioner.fit, 30, 50, {"lr": 1e-3, "muon_lr": 0.01, "decay": 0.4}, ("clip",), "captioner"),
