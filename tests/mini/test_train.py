@@ -221,7 +221,7 @@ def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
         patch.setattr(diffusion, "BATCH", 4)
         patch.setattr(diffusion, "WHOLE_BATCH", 2)
         patch.setattr(vae, "CROPS", ((0.5, 32, 2), (1.0, 64, 2)))
-        with pytest.raises(InputError, match="stage diffusion needs .*vae"):
+        with pytest.raises(InputError, match=r"stage diffusion needs .*vae"):
             train_preset(Settings(tmp_path, "diffusion", scenes=24, steps=2))
         for stage in STAGES:
             train_preset(Settings(tmp_path, stage, scenes=24, steps=2))

@@ -26,8 +26,12 @@ def add(commands: Any) -> None:
     atlas.set_defaults(run=_atlas)
     train = steps.add_parser("train", help="train the miniature networks; resumes from the last checkpoint")
     train.add_argument("-o", "--out", required=True, metavar="DIR", help="the preset's folder; DIR/training keeps checkpoints")
-    train.add_argument("--stage", default="all", metavar="STAGE", help="clip, vae, tiny-vae, diffusion, captioner, vit, mae, groupvit or all")
-    train.add_argument("--minutes", type=float, metavar="M", help="nominal, on one core: it fixes the number of steps (default: each stage's own)")
+    train.add_argument(
+        "--stage", default="all", metavar="STAGE", help="clip, vae, tiny-vae, diffusion, captioner, vit, mae, groupvit or all"
+    )
+    train.add_argument(
+        "--minutes", type=float, metavar="M", help="nominal, on one core: it fixes the number of steps (default: each stage's own)"
+    )
     train.add_argument("--steps", type=int, metavar="N", help="steps of a single stage, instead of minutes")
     train.add_argument("--start", metavar="PRESET", help="a preset's folder whose weights to begin with")
     train.add_argument("--processes", type=int, default=1, metavar="N", help="processes on the CPU, one core each")

@@ -124,7 +124,9 @@ def _wanted(packages: Path) -> Iterator[tuple[str | None, str, str]]:
 
 @cache
 def _package(packages: Path, name: str) -> Path:
-    found = sorted(p for p in packages.glob(f"*{name}-[0-9]*") if p.is_dir() and p.name.split(name)[0] in ("iconify-json-", "lobehub-"))
+    found = sorted(
+        p for p in packages.glob(f"*{name}-[0-9]*") if p.is_dir() and p.name.split(name)[0] in ("iconify-json-", "lobehub-")
+    )
     if not found:
         scope = "lobehub" if name == THREE_D else "iconify-json"
         raise InputError(f"{packages} has no package {name}; fetch it with: npm pack @{scope}/{name}, and unpack it there")

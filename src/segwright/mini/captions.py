@@ -67,7 +67,11 @@ def _placed(rng: Generator, things: Sequence[Named]) -> str | None:
         if max(abs(x - 0.5), abs(y - 0.5)) < 0.18:
             return None
         place = PLACES[(0 if x < 0.5 else 1) if abs(x - 0.5) >= abs(y - 0.5) else (2 if y < 0.5 else 3)]
-        return f"{with_article(_noun(rng, things[0]))} on the {place}" if place in PLACES[:2] else f"{with_article(_noun(rng, things[0]))} at the {place}"
+        return (
+            f"{with_article(_noun(rng, things[0]))} on the {place}"
+            if place in PLACES[:2]
+            else f"{with_article(_noun(rng, things[0]))} at the {place}"
+        )
     return None
 
 

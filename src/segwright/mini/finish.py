@@ -29,8 +29,9 @@ COLOUR_NAMES = (*COLOURS, "brown", "black", "white", "grey")
 def thing(rng: Generator, glyph: Glyph, longest: int) -> tuple[Array, Array]:
     """(rgb, alpha) of a glyph, finished, posed and scaled to ``longest`` pixels."""
     posed = pose(rng, picture(glyph), longest)
-    values = np.pad(np.asarray(posed, np.float32) / 255, ((PAD, PAD), (PAD, PAD), (0, 0)))
-    rgb, alpha = values[..., :3], values[..., 3]
+    values: Array = np.pad(np.asarray(posed, np.float32) / np.float32(255), ((PAD, PAD), (PAD, PAD), (0, 0)))
+    rgb: Array = values[..., :3]
+    alpha: Array = values[..., 3]
     if glyph.silhouette:
         rgb, alpha = fill(rng, alpha)
     elif rng.random() >= PLAIN:
@@ -96,7 +97,11 @@ def paint(rng: Generator, size: tuple[int, ...]) -> Array:
         return stripes(rng, side)[:h, :w]
     first = np.broadcast_to(_vivid(rng) if rng.random() < 0.6 else any_colour(rng), (h, w, 3)).astype(np.float32)
     if kind == 1:
-        ramp = np.linspace(0, 1, h, dtype=np.float32)[:, None, None] if rng.random() < 0.5 else np.linspace(0, 1, w, dtype=np.float32)[:, None]
+        ramp = (
+            np.linspace(0, 1, h, dtype=np.float32)[:, None, None]
+            if rng.random() < 0.5
+            else np.linspace(0, 1, w, dtype=np.float32)[:, None]
+        )
         return first + (any_colour(rng) - first) * ramp
     if kind == 2:
         cells = int(rng.integers(3, 8))
@@ -135,7 +140,7 @@ def two_tone(rng: Generator, rgb: Array, alpha: Array) -> Array:
 
 def posterise(rng: Generator, rgb: Array, alpha: Array) -> Array:
     levels = int(rng.integers(2, 5))
-    return np.round(rotate_hue(rng, rgb, alpha) * (levels - 1)) / (levels - 1)
+    return (np.round(rotate_hue(rng, rgb, alpha) * (levels - 1)) / (levels - 1)).astype(np.float32)
 
 
 def line_art(rng: Generator, rgb: Array, alpha: Array) -> Array:

@@ -5,6 +5,7 @@ All are trained on training scenes drawn for the purpose, with another seed than
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -71,7 +72,9 @@ def true_masks(images: Sequence[Image], truths: Sequence[NDArray]) -> list[Maske
     return [(i, t == c, int(c) - 1) for i, t in zip(images, truths, strict=True) for c in np.unique(t) if 0 < c <= len(THINGS)]
 
 
-def classify_by(describe: Callable[[Image, NDArray[np.bool_]], NDArray[np.float32]], shown: Sequence[Masked]) -> list[tuple[float, float]]:
+def classify_by(
+    describe: Callable[[Image, NDArray[np.bool_]], NDArray[np.float32]], shown: Sequence[Masked]
+) -> list[tuple[float, float]]:
     """Whether each true mask is named right, as (hit, 1) pairs, by a probe that sees nothing but ``describe`` of them (24-way)."""
     scenes = training_scenes()
     taught = true_masks([s.image for s in scenes], [s.labels for s in scenes])
@@ -90,13 +93,17 @@ def cell_classes(truth: NDArray) -> Tensor:
     return torch.where(sure, mode - 1, -1)
 
 
-def patch_probe(features: Callable[[Sequence[Image]], Tensor], images: Sequence[Image], truths: Sequence[NDArray]) -> list[tuple[float, float]]:
+def patch_probe(
+    features: Callable[[Sequence[Image]], Tensor], images: Sequence[Image], truths: Sequence[NDArray]
+) -> list[tuple[float, float]]:
     """Cells of things that a linear probe on ``features`` (images -> (B, C, h, w)) names right, 24-way, as (hit, 1) pairs."""
 
     def collect(pictures: Sequence[Image], maps: Sequence[NDArray]) -> tuple[Tensor, Tensor]:
         vectors, classes = [], []
         for k in range(0, len(pictures), 16):
-            made = F.interpolate(features(pictures[k : k + 16]).float(), (SIZE // CELL, SIZE // CELL), mode="bilinear", align_corners=False)
+            made = F.interpolate(
+                features(pictures[k : k + 16]).float(), (SIZE // CELL, SIZE // CELL), mode="bilinear", align_corners=False
+            )
             found = torch.stack([cell_classes(t) for t in maps[k : k + 16]])
             vectors.append(made.flatten(2).transpose(1, 2)[found >= 0].cpu())
             classes.append(found[found >= 0])
@@ -121,8 +128,14 @@ class Judge(nn.Module):
         super().__init__()
         sizes = (3, 32, 64, 96, 128)
         steps: list[nn.Module] = []
-        for a, b in zip(sizes, sizes[1:], strict=False):
-            steps += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.GELU(), nn.Conv2d(b, b, 3, padding=1), nn.GELU()]
+        for a, b in itertools.pairwise(sizes):
+            steps += [
+                nn.Conv2d(a, b, 3, stride=2, padding=1),
+                nn.GroupNorm(8, b),
+                nn.GELU(),
+                nn.Conv2d(b, b, 3, padding=1),
+                nn.GELU(),
+            ]
         self.body = nn.Sequential(*steps)
         self.end = nn.Linear(sizes[-1], len(THINGS))
 
@@ -134,15 +147,15 @@ def train_judge(scenes: Sequence[Scene], steps: int = 900, batch: int = 64, seed
     """Learn from cut-outs of one thing, half on black and half as drawn, filling 70 to 130 % of the picture's side."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    judge = Judge().to(memory_format=torch.channels_last)
+    judge = Judge()
     optimizer = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
     known = [(s, k) for s in scenes for k, t in enumerate(s.things) if min(t.box[2] - t.box[0], t.box[3] - t.box[1]) > 12]
     by_word = [[pair for pair in known if pair[0].things[pair[1]].word == w] for w in THINGS]
     for _ in range(steps):
         words = rng.integers(0, len(THINGS), batch)
-        pictures = torch.stack([_cut_out(*by_word[w][rng.integers(len(by_word[w]))], rng) for w in words])
-        loss = F.cross_entropy(judge(pictures.contiguous(memory_format=torch.channels_last)), torch.from_numpy(words), label_smoothing=0.05)
+        pictures = torch.stack([_cut_out(by_word[w][rng.integers(len(by_word[w]))], rng) for w in words])
+        loss = F.cross_entropy(judge(pictures), torch.from_numpy(words), label_smoothing=0.05)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -150,7 +163,8 @@ def train_judge(scenes: Sequence[Scene], steps: int = 900, batch: int = 64, seed
     return judge.eval()
 
 
-def _cut_out(scene: Scene, k: int, rng: np.random.Generator) -> Tensor:
+def _cut_out(shown: tuple[Scene, int], rng: np.random.Generator) -> Tensor:
+    scene, k = shown
     x0, y0, x1, y1 = scene.things[k].box
     side = max(x1 - x0, y1 - y0) * rng.uniform(0.8, 1.45)
     middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + rng.uniform(-0.08, 0.08, 2) * side
@@ -158,7 +172,9 @@ def _cut_out(scene: Scene, k: int, rng: np.random.Generator) -> Tensor:
     flip = rng.choice((-1.0, 1.0))
     turn = torch.tensor([[flip * side / SIZE, 0, middle[0] / SIZE * 2 - 1], [0, side / SIZE, middle[1] / SIZE * 2 - 1]]).float()
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-    return F.grid_sample(pixels, F.affine_grid(turn[None], [1, 3, SIZE, SIZE], align_corners=False), "bilinear", "zeros", align_corners=False)[0]
+    return F.grid_sample(
+        pixels, F.affine_grid(turn[None], [1, 3, SIZE, SIZE], align_corners=False), "bilinear", "zeros", align_corners=False
+    )[0]
 
 
 @torch.no_grad()

@@ -122,7 +122,9 @@ def _shape(rng: Generator) -> NDArray[np.bool_]:
     else:
         angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 8))))
         reach = rng.uniform(0.5, 1, len(angles))
-        pen.polygon([(w / 2 * (1 + r * np.cos(a)), h / 2 * (1 + r * np.sin(a))) for a, r in zip(angles, reach, strict=True)], fill=255)
+        pen.polygon(
+            [(w / 2 * (1 + r * np.cos(a)), h / 2 * (1 + r * np.sin(a))) for a, r in zip(angles, reach, strict=True)], fill=255
+        )
     return np.asarray(canvas) > 0
 
 
@@ -154,7 +156,9 @@ def _scatter(rng: Generator, image: NDArray[np.float32], split: str, hand: bool)
     return lies
 
 
-def _corner(rng: Generator, areas: NDArray[np.int64], instances: NDArray[np.uint8], solid: NDArray[np.bool_]) -> tuple[int, int] | None:
+def _corner(
+    rng: Generator, areas: NDArray[np.int64], instances: NDArray[np.uint8], solid: NDArray[np.bool_]
+) -> tuple[int, int] | None:
     """A corner where the new thing hides at most MAX_COVERED of every thing that is already there."""
     h, w = solid.shape
     out = MAX_OUT * max(h, w) if rng.random() < CUT else 0

@@ -116,8 +116,8 @@ def write_sheets(out: Path, preset: str = "mini", split: str = "val") -> list[Pa
         "results": result_sheet(networks, scenes),
     }
     written = []
-    for name, picture in sheets.items():
+    for name, sheet in sheets.items():
         stream = io.BytesIO()
-        Pillow.fromarray(picture).save(stream, "PNG", optimize=True)
+        Pillow.fromarray(sheet).save(stream, "PNG", optimize=True)
         written.append(atomic_write(out / f"{name}.png", stream.getvalue()))
     return written

@@ -28,9 +28,7 @@ def data_folder() -> Path:
     return Path(str(resources.files("segwright.mini").joinpath("data")))
 
 
-def write_scenes(
-    output: Path, count: int, seed: int = 0, split: str = "val", words: Sequence[str] | None = None
-) -> None:
+def write_scenes(output: Path, count: int, seed: int = 0, split: str = "val", words: Sequence[str] | None = None) -> None:
     """Draw ``count`` scenes of a split into ``output``; other splits that are there already stay.
 
     JPEGImages/SPLIT_00000.jpg (quality 95, no chroma subsampling), SegmentationClass/SPLIT_00000.png

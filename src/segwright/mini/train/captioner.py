@@ -86,7 +86,7 @@ def batch(data: Drawn, rng: Generator) -> tuple[Tensor, list[str]]:
     for i in picks:
         areas = np.bincount(data.labels[i].ravel(), minlength=256)
         texts.append(sober_caption(data.things[i], [int(areas[c + 1]) for c, _, _ in data.things[i]], data.stuff[i]))
-    return augment(pictures, rng)[0], texts
+    return augment(pictures, rng), texts
 
 
 def vision_states(model: BlipForConditionalGeneration, pixels: Tensor, kept: int | None) -> Tensor:

@@ -101,7 +101,7 @@ def fragment(labels: np.ndarray, regions: np.ndarray, ground: list[int], named: 
 
 
 def masked_batch(data: Drawn, rng: Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """images (count, 3, S, S) in 0..1, black outside a region; targets (count, classes), rows summing to 1; barred, likewise bool."""
+    """images (count, 3, S, S) in 0..1, black outside a region; targets (count, classes), rows sum to 1; barred, bool."""
     picks = np.sort(rng.integers(0, len(data), count))
     pictures = torch.from_numpy(data.images[picks]).permute(0, 3, 1, 2).float() / 255
     kinds = rng.choice(len(KINDS), count, p=SHARES)
@@ -134,22 +134,21 @@ def _sample(kind: str, data: Drawn, i: int, regions: np.ndarray | None, rng: Gen
     return sample or Sample(labels == 0, ground, bool(stuff))
 
 
-def augment(pictures: Tensor, rng: Generator, spread: float = 0.0, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Normalised pixels of pictures in 0..1 and their (b, S, S) labels, with ``spread`` mirrored, scaled and moved by lot.
+def augment(pictures: Tensor, rng: Generator, spread: float = 0.0) -> Tensor:
+    """Normalised pixels of pictures in 0..1; with ``spread`` mirrored, scaled and moved by lot.
 
     Scenes with captions keep their sides, since captions say left and right.
     """
-    count = len(pictures)
-    flip = torch.from_numpy(rng.choice((-1.0, 1.0), count)) if spread else torch.ones(count, dtype=torch.float64)
-    scale = torch.from_numpy(np.exp(rng.uniform(-spread, spread, count)))
-    move = torch.from_numpy(rng.uniform(-spread, spread, (2, count)) * 0.5)
-    zero = torch.zeros(count, dtype=torch.float64)
-    turn = torch.stack([torch.stack([flip * scale, zero, move[0]], 1), torch.stack([zero, scale, move[1]], 1)], 1).float()
-    grid = F.affine_grid(turn, [count, 3, SIZE, SIZE], align_corners=False)
-    moved = F.grid_sample(pictures, grid, "bilinear", "zeros", align_corners=False)
-    if labels is not None:
-        labels = F.grid_sample(labels[:, None].float(), grid, "nearest", "zeros", align_corners=False)[:, 0].long()
-    return (moved - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1), labels
+    if spread:
+        count = len(pictures)
+        flip = torch.from_numpy(rng.choice((-1.0, 1.0), count))
+        scale = torch.from_numpy(np.exp(rng.uniform(-spread, spread, count)))
+        move = torch.from_numpy(rng.uniform(-spread, spread, (2, count)) * 0.5)
+        zero = torch.zeros(count, dtype=torch.float64)
+        turn = torch.stack([torch.stack([flip * scale, zero, move[0]], 1), torch.stack([zero, scale, move[1]], 1)], 1).float()
+        grid = F.affine_grid(turn, [count, 3, SIZE, SIZE], align_corners=False)
+        pictures = F.grid_sample(pictures, grid, "bilinear", "zeros", align_corners=False)
+    return (pictures - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
 def embed(model: CLIPModel, pixels: Tensor, kept: int | None, first: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -255,11 +254,11 @@ def fit(
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         _, pictures_masked, scenes_whole, kept, kept_scenes = next(p for p in PHASES if step < p[0] * plan.steps)
         masked, targets, barred = masked_batch(data, rng, pictures_masked)
-        pixels, _ = augment(masked, rng, 0.25)
+        pixels = augment(masked, rng, 0.25)
         content = 1 - F.avg_pool2d((pixels < floor).all(1, keepdim=True).float(), PATCH).flatten(1)
         _, after, _ = embed(model, pixels.to(device), kept, content.to(device))
         pictures, labels, there, grounds, texts = scene_batch(data, rng, scenes_whole)
-        whole, labels = augment(pictures, rng, 0.0, labels)
+        whole = augment(pictures, rng)
         before, last, places = embed(model, whole.to(device), kept_scenes)
         classes = torch.gather(cells(labels, grounds).to(device), 1, places)
 
@@ -273,7 +272,9 @@ def fit(
         parts, right_parts = pooled(value_features(model, before), classes)
         dense = scale * parts @ named
         hot = F.one_hot(right_parts, len(CLASSES)).float()
-        hot[hot[:, UNNAMED].sum(1) > 0] = torch.zeros(len(CLASSES), device=device).index_fill(0, torch.tensor(UNNAMED, device=device), 1 / len(UNNAMED))
+        hot[hot[:, UNNAMED].sum(1) > 0] = torch.zeros(len(CLASSES), device=device).index_fill(
+            0, torch.tensor(UNNAMED, device=device), 1 / len(UNNAMED)
+        )
         value = (
             _cross(logits, targets.to(device), barred.to(device)) + 0.4 * _cross(scale * scenes @ named, there.to(device))
             + 0.6 * _cross(dense, hot) + 0.1 * _pairs(scale * scenes @ words[len(CLASSES) :].T, there.to(device))

@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-BY_TOKEN = ("token_embedding.weight", "word_embeddings.weight", "predictions.decoder.weight", "predictions.decoder.bias", "predictions.bias")
+BY_TOKEN = (
+    "token_embedding.weight",
+    "word_embeddings.weight",
+    "predictions.decoder.weight",
+    "predictions.decoder.bias",
+    "predictions.bias",
+)
 
 
 def save_model(model: Any, folder: Path, beside: Sequence[Any] = ()) -> None:

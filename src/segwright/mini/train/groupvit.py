@@ -31,7 +31,8 @@ WIDTH = 128
 def build(vocabulary: int, start_id: int, end_id: int) -> GroupViTModel:
     text = {
         "vocab_size": vocabulary, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "max_position_embeddings": CONTEXT, "hidden_act": "gelu", "bos_token_id": start_id, "eos_token_id": end_id, "pad_token_id": end_id,
+        "max_position_embeddings": CONTEXT, "hidden_act": "gelu", "bos_token_id": start_id, "eos_token_id": end_id,
+        "pad_token_id": end_id,
     }  # fmt: skip
     vision = {
         "hidden_size": WIDTH, "intermediate_size": 256, "depths": [3, 2, 2], "num_hidden_layers": 7, "num_attention_heads": 4,
@@ -62,7 +63,7 @@ def fit(
             there[k, [t[0] for t in data.things[i]] + [len(THINGS) + STUFF.index(s) for s in data.stuff[i]]] = 1
         prompts = [TEMPLATES[rng.integers(len(TEMPLATES))].format(w) for w in words]
         read = text_features(model, tokenizer, [*texts, *prompts])
-        seen = F.normalize(model.get_image_features(augment(pictures, rng)[0].to(device)).pooler_output.float(), dim=-1)
+        seen = F.normalize(model.get_image_features(augment(pictures, rng).to(device)).pooler_output.float(), dim=-1)
         scale = model.logit_scale.exp().clamp(max=100)
         same = there.to(device)
         pairs = scale * seen @ read[:BATCH].T
@@ -75,4 +76,6 @@ def fit(
         return F.cross_entropy(pairs, right) + F.cross_entropy(pairs.T, right) + 2 * named, {"right": float(found)}
 
     notes = train("groupvit", model, loss, plan, output / "training", seed, adam_only=("embedding", "group_token", "logit_scale"))
-    return lambda: save_model(model, output / "groupvit", (tokenizer, processor(CLIPImageProcessor))), notes | {"samples": plan.steps * BATCH}
+    return lambda: save_model(model, output / "groupvit", (tokenizer, processor(CLIPImageProcessor))), notes | {
+        "samples": plan.steps * BATCH
+    }

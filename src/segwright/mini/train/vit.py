@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,13 @@ from segwright.mini.train.data import Drawn
 from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import Plan, train
 
-SIZES = {"hidden_size": 144, "intermediate_size": 288, "num_hidden_layers": 5, "num_attention_heads": 3, "hidden_act": "gelu"}
+SIZES: dict[str, Any] = {
+    "hidden_size": 144,
+    "intermediate_size": 288,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 3,
+    "hidden_act": "gelu",
+}
 BATCH = 32
 PROTOTYPES = 512
 GLOBAL, LOCAL, LOCALS = 96, 48, 4  # crops: sides in pixels, how many local ones
@@ -44,7 +51,9 @@ def crops(pictures: Tensor, side: int, scale: tuple[float, float], rng: Generato
     flip = torch.from_numpy(rng.choice((-1.0, 1.0), count)).float()
     zero = torch.zeros(count)
     turn = torch.stack([torch.stack([part * flip, zero, shift[0]], 1), torch.stack([zero, part, shift[1]], 1)], 1)
-    seen = F.grid_sample(pictures, F.affine_grid(turn, [count, 3, side, side], align_corners=False), "bilinear", "reflection", align_corners=False)
+    seen = F.grid_sample(
+        pictures, F.affine_grid(turn, [count, 3, side, side], align_corners=False), "bilinear", "reflection", align_corners=False
+    )
     gain = torch.from_numpy(rng.uniform(0.6, 1.4, (count, 3, 1, 1))).float()
     grey = torch.from_numpy((rng.random((count, 1, 1, 1)) < 0.2).astype(np.float32))
     seen = (seen * gain * (1 - grey) + seen.mean(1, keepdim=True) * grey).clamp(0, 1)
@@ -124,5 +133,7 @@ def fit_mae(
         pictures = torch.from_numpy(data.images[picks]).permute(0, 3, 1, 2).float() / 255
         return model(pixel_values=crops(pictures, SIZE, (0.5, 1.0), rng).to(device)).loss, {}
 
-    notes = train("mae", model, loss, plan, output / "training", seed, adam_only=("embedding", "cls_token", "mask_token", "decoder_pred"))
+    notes = train(
+        "mae", model, loss, plan, output / "training", seed, adam_only=("embedding", "cls_token", "mask_token", "decoder_pred")
+    )
     return lambda: save_model(model, output / "mae", (processor(),)), notes | {"samples": plan.steps * 2 * BATCH}
