@@ -14,7 +14,6 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ import segwright as sw
 from segwright.cli import main
 from segwright.errors import SegwrightError
 from segwright.files import disk
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import FunctionMethod, MethodSpec
 from segwright.mini.voc import data_folder
 from segwright.runs.segment import Outcome, segment
 from segwright.runs.store import MANIFEST, RUN
@@ -354,7 +353,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Image]:
         photos.extend(images)
         return blank(images, words)
 
-    monkeypatch.setattr(MethodSpec, "load", lambda self: SimpleNamespace(many=many))
+    monkeypatch.setattr(MethodSpec, "load", lambda self: FunctionMethod(many))
     return photos
 
 

@@ -2,7 +2,7 @@
 
 >>> import segwright as sw
 >>> image = sw.read("street.jpg")
->>> segmentation = sw.FreeSegDiff.load("mini")(image, words=["dog", "car"])
+>>> segmentation = sw.load_method("freeseg-diff", "mini")(image, words=["dog", "car"])
 >>> sw.save(segmentation, "street.png")
 """
 
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from segwright.files.overlay import overlay as overlay
     from segwright.files.save import save as save
     from segwright.images import read as read
+    from segwright.methods import METHODS as METHODS
+    from segwright.methods import load_method as load_method
     from segwright.methods.base import MethodSpec as MethodSpec
     from segwright.methods.freeseg_diff.method import FreeSegDiff as FreeSegDiff
     from segwright.methods.freeseg_diff.method import FreeSegDiffSettings as FreeSegDiffSettings
     from segwright.methods.ovdiff.method import OVDiff as OVDiff
     from segwright.methods.ovdiff.method import OVDiffSettings as OVDiffSettings
     from segwright.methods.ovdiff.support import SupportSettings as SupportSettings
+    from segwright.refine import CRF as CRF
+    from segwright.refine import PAMR as PAMR
+    from segwright.refine import G4Seg as G4Seg
     from segwright.runs.explain import explain as explain
     from segwright.runs.exports import export as export
     from segwright.runs.overview import overview as overview
@@ -53,7 +58,9 @@ _HOMES = {
     "FreeSegDiff": "segwright.methods.freeseg_diff.method", "FreeSegDiffSettings": "segwright.methods.freeseg_diff.method",
     "OVDiff": "segwright.methods.ovdiff.method", "OVDiffSettings": "segwright.methods.ovdiff.method",
     "SupportSettings": "segwright.methods.ovdiff.support",
-    "evaluate": "segwright.evaluation.run", "MethodSpec": "segwright.methods.base", "compare": "segwright.evaluation.compare",
+    "evaluate": "segwright.evaluation.run", "MethodSpec": "segwright.methods.base",
+    "load_method": "segwright.methods", "METHODS": "segwright.methods",
+    "CRF": "segwright.refine", "PAMR": "segwright.refine", "G4Seg": "segwright.refine", "compare": "segwright.evaluation.compare",
     "table": "segwright.evaluation.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
     "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
     "serve": "segwright.server.page",

@@ -20,8 +20,8 @@ from segwright.files.coarse_masks import hard_scores, parse_words_map, read_coar
 from segwright.files.masks import read_label_map, voc_palette, write_label_map
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import data_folder
-from segwright.refine import CRF_CONSTANTS, crf
-from segwright.runs.refine_masks import RUN_FILE, RefinementSettings
+from segwright.refine import CRF, CRF_CONSTANTS, crf
+from segwright.runs.refine_masks import REFINERS, RUN_FILE, RefinementSettings
 from segwright.weights import load
 
 SHIPPED = data_folder()
@@ -72,8 +72,8 @@ def test_two_folders_resumed(folders: tuple[Path, Path], tmp_path: Path, capsys:
         assert picture.mode == "P"
         assert picture.getpalette()[:30] == voc_palette().flatten()[:30].tolist()
     told = json.loads((out / RUN_FILE).read_text("utf8"))
-    assert told["settings"]["refiners"] == "crf"
-    assert told["preset"] == "mini"
+    assert told["identity"]["refine"] == [CRF.of("cutler").identity()]
+    assert "networks" not in told["identity"], "a CRF runs on none"
     before = {p: p.stat().st_mtime_ns for p in out.glob("*.png")}
     capsys.readouterr()
     assert run(*command) == 0
@@ -94,7 +94,7 @@ def test_one_photo_with_g4seg_is_what_python_makes(tmp_path: Path) -> None:
     arguments = ("refine", SAMPLE, "--mask", tmp_path / "coarse.png", "--words-map", words, "--preset", "mini", "--beta", 0.5)
     assert run(*arguments, "-o", tmp_path / "out") == 0
     written = read_label_map(tmp_path / "out/val_00000.png")
-    settings = replace(RefinementSettings().g4seg, beta=0.5)
+    settings = replace(REFINERS["g4seg"], beta=0.5)
     scores = read_coarse(tmp_path / "coarse.png", (128, 128), parse_words_map(words))
     image = sw.read(SAMPLE)
     moved = sw.refine.g4seg(image, scores, model=load("mini", "cpu"), settings=settings)
@@ -102,7 +102,7 @@ def test_one_photo_with_g4seg_is_what_python_makes(tmp_path: Path) -> None:
     assert np.array_equal(written, crf(image, moved, settings="cutler").argmax().numpy())
     twin = sw.refine_masks(
         SAMPLE, tmp_path / "coarse.png", tmp_path / "twin", parse_words_map(words), load("mini", "cpu"),
-        RefinementSettings(g4seg=settings),
+        RefinementSettings((settings, "crf")),
     )  # fmt: skip
     assert np.array_equal(next(twin).segmentation.labels, written)
 
@@ -204,7 +204,7 @@ def test_hard_masks_become_probabilities() -> None:
 def test_the_command_offers_every_crf() -> None:
     assert set(CRFS) == set(CRF_CONSTANTS)
     with pytest.raises(InputError, match="cutler"):
-        RefinementSettings(crf="sharp")
+        CRF.of("sharp")
 
 
 def test_scores_keep_their_classes() -> None:

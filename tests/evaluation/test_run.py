@@ -29,7 +29,9 @@ from segwright.files.masks import read_label_map
 from segwright.images import read
 from segwright.methods.base import MethodSpec
 from segwright.methods.cliper.method import PUBLISHED as CLIPER
+from segwright.methods.cliper.method import CLIPer
 from segwright.methods.iseg.method import PUBLISHED as ISEG
+from segwright.methods.iseg.method import ISeg
 from segwright.types import Scores, Segmentation
 
 HERE = Path(__file__).resolve().parent
@@ -163,7 +165,7 @@ def test_a_folder_with_other_settings_is_refused_by_the_setting_that_differs(tmp
         evaluate(Guessing(), dataset, out, limit=2)
     with pytest.raises(InputError, match=r"protocol\.name"):
         evaluate(Empty(), dataset, out, "tcl", limit=2)
-    first, other = (MethodSpec("freeseg-diff", "mini", "cpu", settings={"clusters": k}).facts() for k in (4, 5))
+    first, other = (MethodSpec("freeseg-diff", "mini", "cpu", settings={"clusters": k}).identity() for k in (4, 5))
     assert first["settings"]["clusters"] == 4
     assert {k: v for k, v in first.items() if k != "settings"} == {k: v for k, v in other.items() if k != "settings"}
 
@@ -243,32 +245,34 @@ def test_protocols_change_what_their_table_says() -> None:
     assert PROTOCOLS["tcl"].shown(photo).shape == (448, 896, 3)
     assert PROTOCOLS["sclip"].shown(photo).shape == (336, 672, 3)
     assert OWN.shown(photo) is photo
-    paper = PAPERS["freeseg-diff"]
+    paper = PAPERS["per-image"]
     assert paper.measure == "miou_per_image"
     assert paper.truth(np.array([[0, 255, 1]]), voc).tolist() == [[0, 0, 1]]
     assert paper.truth(np.array([[255, 1]]), replace(voc, background=False)).tolist() == [[255, 1]]
-    assert settings_for(PROTOCOLS["tcl"], "freeseg-diff", voc, ("templates", "seed"), ()) == {"templates": TCL_9}
-    assert settings_for(PROTOCOLS["tcl"], "freeseg-diff", voc, ("templates", "seed"), ("templates",)) == {}
-    known = ("score", "window", "context", "iterations", "cross_heads")
-    for name in ("voc", "context", "coco-object", "voc20"):
-        for method, published in (("cliper", CLIPER), ("iseg", ISEG)):
-            there = published.get(name.removeprefix("coco-"), {})
-            expected = {key: value for key, value in there.items() if key in known and key != "cross_heads"}
-            assert settings_for(PAPERS[method], method, replace(voc, name=name), known, ()) == expected
-    stuff = replace(voc, name="coco-stuff", background=False)
-    assert settings_for(PAPERS["cliper"], "cliper", stuff, ("score", "least"), ()) == {"score": 0.0}
+    for given in ({}, {"templates": ("{}",)}):
+        source = MethodSpec("freeseg-diff", "mini", "cpu", settings=given)
+        assert settings_for(PROTOCOLS["tcl"], source, voc) == ({} if given else {"templates": TCL_9})
+    bare = settings_for(OWN, MethodSpec("ovdiff", "mini", "cpu"), replace(voc, background=False))
+    assert bare == {"background": "none"}
+    for kind, published in ((CLIPer, CLIPER), (ISeg, ISEG)):
+        for name in ("voc", "context", "coco-object", "voc20"):
+            there = {k: v for k, v in published.get(name.removeprefix("coco-"), {}).items() if k != "cross_heads"}
+            source = MethodSpec(kind.name, "mini", "cpu")
+            assert settings_for(find_protocol("paper", kind), source, replace(voc, name=name)) == there
+            assert settings_for(OWN, source, replace(voc, name=name)) == {}
+    stuff = settings_for(OWN, MethodSpec("cliper", "mini", "cpu"), replace(voc, name="coco-stuff", background=False))
+    assert stuff == {"score": 0.0, "threshold": 1e-4, "stretch": False}
     assert len(TCL_9) == 9
     with pytest.raises(InputError, match="no paper's protocol"):
-        find_protocol("paper", "Empty")
+        find_protocol("paper", Empty)
 
 
 def test_void_as_background_counts_in_the_papers_measure(tmp_path: Path) -> None:
     """An empty prediction: void pixels are right under FreeSeg-Diff's measure, left out under ours."""
 
     class FreeSegDiff(Empty):
-        pass
+        protocol = "per-image"
 
-    FreeSegDiff.__module__ = "segwright.methods.freeseg_diff.method"
     dataset = folder(tmp_path / "data")
     report = evaluate(FreeSegDiff(), dataset, tmp_path / "r", "paper").content
     shares = [np.isin(i.truth(), (0, 255)).mean() / len(set(np.unique(i.truth())) - {255}) for i in dataset.items]

@@ -44,7 +44,7 @@ def test_every_row_can_be_run_or_says_why_not(name: str) -> None:
                 assert isinstance(spec, MethodSpec)
                 known = {f.name for f in fields(find_method(spec.name).Settings)}
                 assert set(spec.settings) <= known
-                assert spec.facts()["preset"] == ("mini" if data == "mini" else job["preset"])
+                assert spec.preset == ("mini" if data == "mini" else job["preset"])
 
 
 @pytest.mark.skipif(not PAPERS.is_dir(), reason="../shared/papers is not here")

@@ -13,8 +13,9 @@ from PIL import Image as Pillow
 from segwright.datasets import open_dataset
 from segwright.datasets.dataset import Dataset
 from segwright.files.masks import write_label_map
+from segwright.files.record import versions
 from segwright.images import read
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import Method, MethodSpec, NoSettings
 from segwright.types import Image, Scores, Segmentation
 
 WORDS = ("cat", "dog", "sofa")
@@ -37,35 +38,45 @@ def folder(root: Path, **how: Any) -> Dataset:
     return open_dataset("folder", make_folder(root, **how))
 
 
-class Knowing:
+class Bare(Method):
+    """Without networks and settings."""
+
+    name = "bare"
+    settings = NoSettings()
+
+    def identity(self) -> dict[str, Any]:
+        return {"method": type(self).__name__, "settings": {}, "versions": versions()}
+
+
+class Knowing(Bare):
     """Says the truth (void as background), by recognising the photo."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.known = {read(item.photo).tobytes(): item.truth() for item in dataset.items}
 
-    def many(self, images: Sequence[Image], words: Sequence[str]) -> list[Segmentation]:
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         truths = [self.known[image.tobytes()] for image in images]
-        return [Segmentation(tuple(words), np.where(t == 255, 0, t)) for t in truths]
+        return [Segmentation(tuple(words or ()), np.where(t == 255, 0, t)) for t in truths]
 
 
-class Empty:
+class Empty(Bare):
     """Says background everywhere."""
 
-    def many(self, images: Sequence[Image], words: Sequence[str]) -> list[Segmentation]:
-        return [Segmentation(tuple(words), np.zeros(image.shape[:2], np.int64)) for image in images]
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        return [Segmentation(tuple(words or ()), np.zeros(image.shape[:2], np.int64)) for image in images]
 
 
-class Guessing:
+class Guessing(Bare):
     """Scores that depend on the photo's bytes alone."""
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
 
-    def many(self, images: Sequence[Image], words: Sequence[str]) -> list[Segmentation]:
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         import time
 
         time.sleep(self.delay)
-        return [self._one(image, tuple(words)) for image in images]
+        return [self._one(image, tuple(words or ())) for image in images]
 
     def _one(self, image: Image, words: tuple[str, ...]) -> Segmentation:
         generator = torch.Generator().manual_seed(int(image.astype(np.int64).sum()))

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from segwright.errors import InputError
-from segwright.refine import CRF_CONSTANTS, NEED_NETWORKS, REFINERS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
+from segwright.refine import CRF, CRF_CONSTANTS, REFINERS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
 from segwright.types import Scores
 
 VOC = Path(__file__).parents[3] / "shared/testdata/VOCdevkit/VOC2012"
@@ -182,8 +182,12 @@ def test_input_that_cannot_be_used() -> None:
 
 def test_refiners_are_callable_alike() -> None:
     image, scores = random_photo(6, 7, 2)
-    for name in set(REFINERS) - set(NEED_NETWORKS):
-        assert REFINERS[name](image, scores).values.shape == (2, 6, 7)
+    for kind in REFINERS.values():
+        if not kind.kinds:
+            assert kind()(image, scores).values.shape == (2, 6, 7)
+    assert torch.equal(CRF()(image, scores).values, crf(image, scores).values)
+    hard = CRF.of("freeseg-diff", binary=True)
+    assert torch.equal(hard(image, scores).values, crf_binary(image, scores).values)
 
 
 def test_a_photos_filter_can_be_kept_and_gives_the_same_bits() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,17 +16,22 @@ from PIL import Image as Pillow
 from scipy import ndimage
 
 from segwright.errors import WeightsError
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import Method, MethodSpec, NoSettings
 from segwright.types import Image, Scores, Segmentation
 
 WORDS = ("cat", "dog & co", "sofa")
 
 
 @dataclass(frozen=True)
-class Toy:
+class Toy(Method):
     """Labels by brightness: blobs with several parts and holes."""
 
     delay: float = 0.0
+    settings: ClassVar = NoSettings()
+    name: ClassVar = "toy"
+
+    def identity(self) -> dict[str, Any]:
+        return {"method": self.name, "settings": {}}
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         time.sleep(self.delay)
@@ -68,7 +74,7 @@ class MortalSpec(ToySpec):
     marker: str = ""
 
     def load(self) -> Toy:
-        return Mortal(0.0, self.marker)
+        return Mortal(marker=self.marker)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ EPILOG = "Weights: --preset mini ships with the package (a small drawn world onl
 # Options that are settings of a method, by the settings' own names; None means: as the method has it.
 SETTINGS = ("refine", "clusters", "candidates", "sharpen_first", "extractors", "background", "seed")
 LISTS = ("extractors",)  # these hold several values, joined by commas
-LOADING = {"ovdiff": ("bank", "stuff")}  # options that a method's load takes beside its settings
+OPTIONS = ("bank", "stuff")  # what methods' load takes beside settings
 
 
 def add_words(command: argparse.ArgumentParser) -> None:
@@ -36,7 +36,12 @@ def add_method(command: argparse.ArgumentParser) -> None:
 
     add_words(command)
     add_networks(command)
-    command.add_argument("--method", choices=tuple(METHODS), default="freeseg-diff", help="default: freeseg-diff")
+    command.add_argument(
+        "--method",
+        default="freeseg-diff",
+        metavar="M",
+        help=f"{', '.join(METHODS)} or package.module:Class (default: freeseg-diff)",
+    )
     command.add_argument(
         "--refine", metavar="R,R", help="what sharpens, in this order: crf, pamr, g4seg; or none (default: the method's own)"
     )
@@ -87,9 +92,10 @@ def loading(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: something that this method does not take.
     """
-    every = {name for names in LOADING.values() for name in names}
-    given = {name: value for name in every if (value := getattr(options, name, None)) is not None}
-    _refuse(set(given) - set(LOADING.get(options.method, ())), options.method)
+    from segwright.methods import find_method
+
+    given = {name: value for name in OPTIONS if (value := getattr(options, name, None)) is not None}
+    _refuse(set(given) - set(find_method(options.method).options), options.method)
     return given | ({"stuff": split(given["stuff"])} if "stuff" in given else {})
 
 
@@ -116,10 +122,7 @@ def method(options: argparse.Namespace) -> Any:
     Raises:
         InputError: a setting that this method does not have.
     """
-    from segwright.methods import find_method
-
-    kind = find_method(options.method)
-    return kind.load(options.preset, options.device, options.dtype, **loading(options), **settings(options))
+    return method_spec(options).load()
 
 
 def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -68,36 +68,35 @@ def mask_words(options: argparse.Namespace) -> dict[int, str] | None:
     return None
 
 
-def g4seg_settings(options: argparse.Namespace) -> Any:
-    """G4SegSettings with what was given."""
+def g4seg(options: argparse.Namespace) -> Any:
+    """G4Seg for masks from files, with what was given."""
     from segwright.refine import InversionSettings
-    from segwright.runs.refine_masks import RefinementSettings
+    from segwright.runs.refine_masks import REFINERS
+    from segwright.weights import load_controlnet
 
     names = ("timestep", "beta", "passes", "seed")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
-    settings = replace(RefinementSettings().g4seg, **given)
-    return replace(settings, inversion=InversionSettings()) if getattr(options, "null_text", False) else settings
-
-
-def controlnet(options: argparse.Namespace) -> Any:
-    """The ControlNet of ``--controlnet``, or None."""
-    from segwright.weights import load_controlnet
-
-    folder = getattr(options, "controlnet", None)
-    return None if folder is None else load_controlnet(folder, options.device, options.dtype)
+    if getattr(options, "null_text", False):
+        given["inversion"] = InversionSettings()
+    if (folder := getattr(options, "controlnet", None)) is not None:
+        given["controlnet"] = load_controlnet(folder, options.device, options.dtype)
+    return replace(REFINERS["g4seg"], **given)  # type: ignore[type-var]
 
 
 def _refine(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from segwright.images import find_photos
+    from segwright.refine import CRF
+    from segwright.refine.pipeline import parse_refiners
     from segwright.runs.refine_masks import RefinementSettings, refine_masks
     from segwright.weights import load
 
-    settings = RefinementSettings(options.refiners, crf=options.crf, g4seg=g4seg_settings(options))
+    given = {"crf": CRF.of(options.crf), "g4seg": g4seg(options)}
+    settings = RefinementSettings(parse_refiners(options.refiners, given))
     networks = load(options.preset, options.device, options.dtype)
     count = len(find_photos(options.photo))
-    outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings, controlnet(options))
+    outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings)
     bad = 0
     for outcome in tqdm(outcomes, total=count, unit="photo", disable=True if count < 2 else None, leave=False):
         if outcome.error is not None:
@@ -115,18 +114,22 @@ def explain_mask(options: argparse.Namespace) -> int:
     """``segwright explain PHOTO --mask COARSE.png --with g4seg``."""
     from segwright.files.coarse_masks import read_coarse
     from segwright.images import read
-    from segwright.refine.g4seg.explain import explain_g4seg
+    from segwright.refine.pipeline import parse_refiners
+    from segwright.runs import explain
     from segwright.weights import load
 
-    if options.refiners != "g4seg":
-        raise InputError(f"a mask's page is made for g4seg, got --with {options.refiners}")
+    row = parse_refiners(options.refiners, {"g4seg": g4seg(options)})
+    if len(row) != 1:
+        raise InputError(f"a mask's page is made for one refiner, got --with {options.refiners}")
     words = mask_words(options)
-    if words is None:
-        raise InputError("g4seg must know what the indices are called; give --words-map 1=dog,2=sofa, --words-file or --vocabulary")
+    if words is None and row[0].needs_words:
+        raise InputError(
+            f"{row[0].name} must know what the indices are called; give --words-map 1=dog,2=sofa, --words-file or --vocabulary"
+        )
     photo, out = Path(options.photo), Path(options.out)
     page = out if out.suffix.lower() in (".html", ".htm") else out / f"{photo.stem}.html"
     image = read(photo)
     scores = read_coarse(Path(options.mask), (image.shape[0], image.shape[1]), words)
     networks = load(options.preset, options.device, options.dtype)
-    print(explain_g4seg(image, scores, networks, page, g4seg_settings(options), photo.name))
+    print(explain.explain_mask(image, scores, row[0], networks, page, title=photo.name))
     return 0

@@ -6,7 +6,7 @@ brought back to it (scores bilinearly before the argmax, where a method has scor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +15,7 @@ import numpy as np
 from segwright.datasets.dataset import Dataset, Truth
 from segwright.errors import InputError
 from segwright.images import resize
-from segwright.methods.cliper import method as cliper
-from segwright.methods.iseg import method as iseg
+from segwright.methods.base import Loaded, Method, MethodSpec, settings_known
 from segwright.types import Image
 from segwright.words.templates import GROUPVIT_7, IMAGENET_80
 
@@ -35,7 +34,6 @@ class Protocol:
         official: the benchmark's official names (aeroplane, pottedplant) instead of ours (airplane, potted plant).
         renamed: data set -> further our name -> its name.
         settings: settings of a method that are set where the method has them and they were left at their default.
-        by_data: data set -> settings for it alone, beside ``settings``.
         void_as_background: pixels that are left out of the truth count as background, where background is a class.
         measure: the headline: "miou" (one confusion matrix over the split) or "miou_per_image".
     """
@@ -46,7 +44,6 @@ class Protocol:
     official: bool = False
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    by_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     void_as_background: bool = False
     measure: Literal["miou", "miou_per_image"] = "miou"
 
@@ -85,59 +82,43 @@ PROTOCOLS = {
         settings={"short": 336, "window": 224, "stride": 112, "templates": IMAGENET_80},
     ),
 }  # fmt: skip
-# iSeg's choice of heads for VOC fits SD 2.1 alone, so no protocol sets it.
-_ISEG = {data: {k: v for k, v in changes.items() if k != "cross_heads"} for data, changes in iseg.PUBLISHED.items()}
-# ``--protocol paper``: as the paper of the method itself measured.
+PAPER = "paper"
+# ``--protocol paper``: as the paper of the method itself measured; ``Method.protocol`` names one.
 PAPERS = {
-    "freeseg-diff": Protocol(
-        "paper", "FreeSeg-Diff's published code: mean over photos of the mean IoU of the classes in them, void as background",
+    "per-image": Protocol(
+        PAPER, "published code: mean over photos of the mean IoU of the classes in them, void as background",
         void_as_background=True, measure="miou_per_image",
     ),
-    # Resizing and windows are steps of the method itself (two scales), so the protocol leaves the photo alone.
-    "ovdiff": Protocol("paper", "OVDiff, Sec. 4: dataset-level mIoU; short side 448 and windows are part of the method"),
+    "whole": Protocol(PAPER, "photos as they are, dataset-level mIoU"),
+    "tcl": PROTOCOLS["tcl"],
     "sclip": PROTOCOLS["sclip"],
-    "maskclip": PROTOCOLS["tcl"],
-    "groupvit": PROTOCOLS["tcl"],
-    "diffsegmenter": Protocol("paper", "DiffSegmenter: photos as they are, dataset-level mIoU"),
-    "cliper": Protocol(
-        "paper", "CLIPer (Sun et al. 2025), its published configurations for CLIP ViT-L/14; dataset-level mIoU",
-        by_data={data.replace("object", "coco-object"): changes for data, changes in cliper.PUBLISHED.items()},
-    ),
-    "iseg": Protocol(
-        "paper", "iSeg (Sun et al. 2024), its published settings; dataset-level mIoU",
-        by_data={data.replace("object", "coco-object"): changes for data, changes in _ISEG.items()},
-    ),
-    "clip-es": Protocol("paper", "CLIP-ES: photos as they are, dataset-level mIoU of the seeds"),
 }  # fmt: skip
-NAMES = (*PROTOCOLS, "paper")
-# Settings that ask a method not to predict background, for data sets without it; other methods: argmax over the words' scores.
-WITHOUT_BACKGROUND: dict[str, dict[str, Any]] = {
-    "ovdiff": {"background": "none"},  # Sec. 4.4: no background prototypes
-    "maskclip": {"background": ()},
-    "sclip": {"background": (), "threshold": 0.0, "area": 0.0},
-    "cliper": {"score": 0.0, "threshold": 1e-4, "stretch": False},  # its configuration for VOC without background
-}
-# Methods that take which of the words are stuff.
-TAKES_STUFF = ("ovdiff",)
+NAMES = (*PROTOCOLS, PAPER)
 
 
-def find_protocol(name: str, method: str) -> Protocol:
-    """A protocol by name; "paper" depends on the method.
+def find_protocol(name: str, method: type[Method]) -> Protocol:
+    """A protocol by name; PAPER depends on the method.
 
     Raises:
         InputError: there is none.
     """
-    if name == "paper":
-        if method not in PAPERS:
-            raise InputError(f"no paper's protocol is known for {method}; use --protocol {', '.join(PROTOCOLS)}")
-        return PAPERS[method]
+    if name == PAPER:
+        if method.protocol not in PAPERS:
+            raise InputError(f"no paper's protocol is known for {method.__name__}; use --protocol {', '.join(PROTOCOLS)}")
+        return PAPERS[method.protocol]
     if name not in PROTOCOLS:
         raise InputError(f"protocol must be one of {', '.join(NAMES)}, got {name!r}")
     return PROTOCOLS[name]
 
 
-def settings_for(protocol: Protocol, method: str, dataset: Dataset, known: Sequence[str], given: Sequence[str]) -> dict[str, Any]:
-    """What protocol and data set add to a method's settings: those that it has (``known``) and that were not ``given``."""
-    without = {} if dataset.background else WITHOUT_BACKGROUND.get(method, {})
-    wanted = dict(protocol.settings) | without | dict(protocol.by_data.get(dataset.name, {}))
-    return {name: value for name, value in wanted.items() if name in known and name not in given}
+def settings_for(protocol: Protocol, source: MethodSpec | Loaded, dataset: Dataset) -> dict[str, Any]:
+    """What protocol and data set add to a method's settings: those that it has and that were not chosen.
+
+    The protocol "paper" adds what the method's paper has for this data set alone. For data sets without background,
+    methods that have such settings are asked not to predict it; for others the argmax is taken over the words' scores.
+    """
+    published = source.kind.by_data.get(dataset.name, {}) if protocol.name == PAPER else {}
+    without = {} if dataset.background else dict(source.kind.without_background)
+    wanted = dict(protocol.settings) | without | dict(published)
+    known = settings_known(source.kind)
+    return {name: value for name, value in wanted.items() if name in known and name not in source.chosen}

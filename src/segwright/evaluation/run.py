@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ from segwright.datasets.dataset import Dataset
 from segwright.errors import InputError
 from segwright.evaluation.figures import headline, photo_score
 from segwright.evaluation.measuring import Record, Task, measured
-from segwright.evaluation.protocols import TAKES_STUFF, find_protocol, settings_for
+from segwright.evaluation.protocols import find_protocol, settings_for
 from segwright.evaluation.report import make_report, markdown
 from segwright.evaluation.sheet import encode_sheet
 from segwright.evaluation.store import Store
 from segwright.files.disk import write_all
-from segwright.files.record import encode_record, versions
-from segwright.methods import find_method
-from segwright.methods.base import MethodSpec, facts_of, name_of, settings_known, with_settings
+from segwright.files.record import encode_record
+from segwright.methods.base import Loaded, MethodSpec, as_source
 from segwright.runs.workers import check_workers, parallel, serial
 from segwright.words.vocabulary import check_words
 
@@ -63,7 +62,7 @@ def evaluate(
     """Measure a method on a data set and write a report; a run that was interrupted resumes.
 
     Args:
-        method: a ``MethodSpec``, a loaded method, or anything with ``many(images, words) -> list[Segmentation]``.
+        method: a ``MethodSpec``, a loaded method, or a function of several photos and words -> their segmentations.
         dataset: from ``segwright.datasets.open_dataset``.
         out: the report's folder. Begun with other settings, it is refused.
         protocol: "segwright", "tcl", "sclip" or "paper"; see ``segwright.evaluation.protocols``.
@@ -84,35 +83,34 @@ def evaluate(
     """
     if batch < 1:
         raise InputError(f"batch must be 1 or more, got {batch}")
-    check_workers(method, workers)
+    source = as_source(method)
+    check_workers(source, workers)
     dataset = dataset.first(limit)
-    name = method.name if isinstance(method, MethodSpec) else name_of(method)
-    rules = find_protocol(protocol, name)
-    method = with_settings(method, settings_for(rules, name, dataset, *settings_known(method)))
+    rules = find_protocol(protocol, source.kind)
     asked = check_words([*rules.words(dataset), *extra_words])
-    if isinstance(method, MethodSpec) and name in TAKES_STUFF and "stuff" not in method.extras:
-        stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
-        method = replace(method, extras={**method.extras, "stuff": (*stuff, *asked[len(dataset.words) :])})
+    stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
+    source = source.with_settings(settings_for(rules, source, dataset))
+    source = source.with_option("stuff", (*stuff, *asked[len(dataset.words) :]))
     task = Task(dataset, rules, asked, present_only, Path(out) / "predictions")
-    identity = _identity(method, task, limit)
+    identity = _identity(source, task, limit)
     with Store(out, identity, [item.id for item in dataset.items], resume) as store:
         todo = [item for item in dataset.items if item.id not in store.done]
         several = workers > 1 and len(todo) > 1
-        if several and hasattr(find_method(name), "make"):
-            method.load().make(asked)  # the words' prototypes, once, before several workers want them
+        if several:
+            source.load().prepare(asked)  # once, before several workers want it
         do = partial(measured, task=task, batch=batch)
-        run = parallel(method, todo, do, workers) if several else serial(method, todo, do)
+        run = parallel(source, todo, do, workers) if several else serial(source, todo, do)
         for record in _shown(run, store, task, progress):
             store.add(record)
         return _finish(store, identity, task, seed)
 
 
-def _identity(method: Any, task: Task, limit: int | None) -> dict[str, Any]:
+def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dict[str, Any]:
     """All that the report depends on. The folder of the data is not in it, so that data can be moved."""
     dataset = task.dataset
     ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
     return {
-        **(method.facts() if isinstance(method, MethodSpec) else facts_of(method)),
+        **source.identity(),
         "data": dataset.name,
         "split": dataset.split,
         "limit": limit,
@@ -123,7 +121,6 @@ def _identity(method: Any, task: Task, limit: int | None) -> dict[str, Any]:
         "present_only": task.present_only,
         "background": dataset.background,
         "protocol": asdict(task.protocol),
-        "versions": versions() | {"numpy": np.__version__},
     }
 
 

@@ -28,10 +28,11 @@ from segwright.evaluation.run import evaluate
 from segwright.evaluation.store import PHOTOS, parse_records
 from segwright.files.disk import write_all
 from segwright.files.record import encode_record
-from segwright.methods import METHODS
+from segwright.methods import METHODS, find_method
 from segwright.methods.base import MethodSpec
 from segwright.models.hub import cached
 from segwright.presets import default_preset, find_preset
+from segwright.refine import REFINERS, Refiner
 
 FILES = ("freeseg-diff", "ovdiff", "g4seg")
 FETCHED = ("diffusion", "clip", "captioner")  # parts of a preset that must be on this machine before a row is run
@@ -200,13 +201,19 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
     preset = options.preset or ("mini" if data == "mini" else job["preset"] or default_preset())
     settings = {key: _value(key, value, preset) for key, value in job.get("settings", {}).items()}
     extras: dict[str, Any] = {}
-    if name == "ovdiff":
+    if "support" in find_method(name).options:
         extras["support"] = _support(job.get("support", {}))
         if options.bank is not None:
             key = json.dumps(job.get("support", {}), sort_keys=True)
             extras["bank"] = str(Path(options.bank) / f"{preset}-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
-    then = tuple((refiner, {k: _value(k, v, preset) for k, v in given.items()}) for refiner, given in job.get("then", ()))
+    then = tuple(_refiner(refiner, given, preset) for refiner, given in job.get("then", ()))
     return MethodSpec(name, preset, options.device, options.dtype, settings, extras, then)
+
+
+def _refiner(name: str, given: Mapping[str, Any], preset: str) -> Refiner:
+    if name not in REFINERS:
+        raise InputError(f"this version has no refiner {name!r}")
+    return REFINERS[name](**{key: _value(key, value, preset) for key, value in given.items()})
 
 
 def _value(key: str, value: Any, preset: str) -> Any:
@@ -239,10 +246,10 @@ def _check_weights(spec: MethodSpec) -> None:
 
 def _run(spec: MethodSpec, job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, Any], list[float]]:
     """The report of one run, and its photos' own mIoU in the data set's order."""
-    rules = job["protocol"] if job["protocol"] != "paper" or spec.name in PAPERS else "segwright"
-    find_protocol(rules, spec.name)
+    rules = job["protocol"] if job["protocol"] != "paper" or spec.kind.protocol in PAPERS else "segwright"
+    find_protocol(rules, spec.kind)
     present, extra = bool(job.get("present_only")), tuple(job.get("extra_words", ()))
-    about = [spec.facts(), dataset.name, dataset.split, rules, options.limit, present, extra]
+    about = [spec.identity(), dataset.name, dataset.split, rules, options.limit, present, extra]
     key = hashlib.sha256(encode_record({"about": about})).hexdigest()[:12]
     folder = options.out / "runs" / f"{spec.name}-{dataset.name}-{key}"
     report = evaluate(

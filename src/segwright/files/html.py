@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -25,6 +26,25 @@ img { image-rendering: pixelated; max-width: 100%; border: 1px solid #ddd; } fig
 table { border-collapse: collapse; } td, th { padding: .2em .8em .2em 0; text-align: left; vertical-align: top; }
 .kept { color: #14691b; } .dropped { color: #a02018; } code { background: #f2f2f2; padding: 0 .3em; }
 """
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of somebody's steps.
+
+    Attributes:
+        title: of the window.
+        heading: at the top.
+        body: HTML.
+    """
+
+    title: str
+    heading: str
+    body: str
+
+    def html(self) -> str:
+        """The whole page, with its pictures in it."""
+        return document(self.title, self.heading, self.body)
 
 
 def document(title: str, heading: str, body: str) -> str:

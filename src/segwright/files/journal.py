@@ -17,7 +17,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: object
     Raises:
         InputError: they differ.
     """
-    old, new = _flat(before), _flat(now)
+    old, new = flat(before), flat(now)
     for name in [*new, *(n for n in old if n not in new)]:
         if old.get(name) != new.get(name):
             was, wanted = (_short(values.get(name)) for values in (old, new))
@@ -49,11 +49,14 @@ def lock(file: BinaryIO | int, folder: Path, what: str) -> None:
             raise InputError(f"another {what} is at work in {str(folder)!r}; wait for it or choose another -o") from None
 
 
-def _flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(value: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings as "support.steps": 30; the rows of a list that holds settings are counted from 0."""
+    found: dict[str, Any] = {}
     for key, item in value.items():
-        flat |= _flat(item, f"{above}{key}.") if isinstance(item, Mapping) else {f"{above}{key}": item}
-    return flat
+        if isinstance(item, list) and item and all(isinstance(part, Mapping) for part in item):
+            item = dict(enumerate(item))
+        found |= flat(item, f"{above}{key}.") if isinstance(item, Mapping) else {f"{above}{key}": item}
+    return found
 
 
 def _short(value: Any) -> str:

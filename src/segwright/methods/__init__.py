@@ -1,9 +1,17 @@
-"""One file a method, all with one shape: ``load(preset, device, dtype, **settings)``, then call it with a photo and words."""
+"""One file a method, or a folder where it has parts; all keep the contract of ``segwright.methods.base.Method``."""
 
+from __future__ import annotations
+
+import os
 from importlib import import_module
-from typing import Any
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
-# The command line's name -> module and class; the modules are heavy, so each is imported when it is asked for.
+if TYPE_CHECKING:
+    from segwright.methods.base import Method
+
+GROUP = "segwright.methods"  # entry points of other packages
+# Name -> module and class; the modules are heavy, so each is imported when it is asked for.
 METHODS = {
     "freeseg-diff": ("segwright.methods.freeseg_diff.method", "FreeSegDiff"),
     "ovdiff": ("segwright.methods.ovdiff.method", "OVDiff"),
@@ -17,15 +25,54 @@ METHODS = {
 }
 
 
-def find_method(name: str) -> Any:
-    """The class of a method of ``METHODS``. Its ``Settings`` is the dataclass of its settings.
+def method_names() -> tuple[str, ...]:
+    """Ours, then those of other packages."""
+    return (*METHODS, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in METHODS))
+
+
+def find_method(name: str) -> type[Method]:
+    """A method's class, with its settings as ``Settings``.
+
+    Args:
+        name: of ``METHODS``, of another package's entry point, or "package.module:Class".
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it cannot be imported, or it is no ``Method``.
     """
     from segwright.errors import InputError
+    from segwright.methods.base import Method
 
-    if name not in METHODS:
-        raise InputError(f"method must be one of {', '.join(METHODS)}, got {name!r}")
-    module, kind = METHODS[name]
-    return getattr(import_module(module), kind)
+    if name in METHODS:
+        module, kind = METHODS[name]
+    else:
+        found = next((point.value for point in entry_points(group=GROUP) if point.name == name), name)
+        module, colon, kind = found.partition(":")
+        if not colon:
+            raise InputError(f"method must be one of {', '.join(method_names())}, or package.module:Class, got {name!r}")
+    try:
+        method: Any = getattr(import_module(module), kind)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the method {name!r} cannot be imported ({error})") from error
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise InputError(f"{module}:{kind} is no segwright.methods.base.Method; see CONTRIBUTING for the contract")
+    return method
+
+
+def load_method(
+    name: str, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
+) -> Method:
+    """A method with a preset's networks, each read and fetched when it is first used.
+
+    Args:
+        name: as for ``find_method``.
+        preset: a name or a folder; $SEGWRIGHT_PRESET, else sd15, if None.
+        device: "cpu", "cuda", "mps"; the best there is if None.
+        dtype: "float32", "bfloat16" or "float16".
+        settings: of the method's ``Settings``, its ``options`` (OVDiff: bank, support, stuff), and single networks
+            (clip="clip-b16").
+
+    Raises:
+        InputError: no such method, device, dtype, setting or value.
+        WeightsError: no such preset, or one without a network that the method needs.
+    """
+    return find_method(name).load(preset, device, dtype, **settings)

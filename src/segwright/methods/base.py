@@ -1,35 +1,260 @@
-"""A method by name and settings, so that every worker can load its own; and refiners with settings put behind it."""
+"""The contract of a method; a method by name and settings, which each process loads for itself; and traces of its steps."""
 
 from __future__ import annotations
 
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
 
 from segwright.errors import InputError
-from segwright.files.record import plain
-from segwright.methods import METHODS, find_method
-from segwright.presets import default_preset, find_preset
-from segwright.refine import CRFSettings, G4SegSettings
-from segwright.refine.pipeline import parse_refiners, refiners
-from segwright.types import Image, Segmentation
-from segwright.weights import pick_device
+from segwright.files.html import Page
+from segwright.files.record import plain, versions
+from segwright.presets import CHOICES
+from segwright.refine.base import Refiner
+from segwright.refine.pipeline import parse_refiners, refine
+from segwright.types import Image, Scores, Segmentation
+from segwright.weights import Networks, load
 
-PLACES = ("bank", "progress")  # extras on which no result depends
-SETTINGS: dict[str, Callable[..., Any]] = {"g4seg": G4SegSettings, "crf": CRFSettings}  # refiners that take one dataclass
-Steps = tuple[tuple[str, Mapping[str, Any]], ...]
+Progress = Callable[[str, int, int], object]  # (word, pictures made, of so many)
+
+
+class Settings(Protocol):
+    """What the settings of every method have."""
+
+    @property
+    def refine(self) -> Any: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of a method that has none."""
+
+    refine: None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A segmentation, and how it came about, as HTML made when it is asked for.
+
+    Attributes:
+        body: the method's steps; "" where there is no page of them.
+        region: label -> what decided its pixels.
+        has_maps: scores say where a word is likely, not only which region it has.
+    """
+
+    segmentation: Segmentation
+    body: Callable[[], str] = lambda: ""
+    region: Callable[[int], str] = lambda label: ""
+    has_maps: bool = True
+
+
+class Method(ABC):
+    """What finds words in images. Subclasses may be in other packages (entry points ``segwright.methods``).
+
+    Attributes:
+        name: by which it is found.
+        paper: where it comes from.
+        protocol: how its paper measured, a key of ``segwright.evaluation.protocols.PAPERS``; None: no paper did.
+        Settings: the frozen dataclass of its settings; all have defaults.
+        options: what ``load`` takes beside settings.
+        without_background: settings for data sets in which every pixel has a class.
+        by_data: settings that its paper has for one data set alone, by the data set's name.
+        refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
+        needs: networks that not every preset has.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    protocol: ClassVar[str | None] = None
+    Settings: ClassVar[type] = NoSettings
+    options: ClassVar[tuple[str, ...]] = ()
+    without_background: ClassVar[Mapping[str, Any]] = {}
+    by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    refiners: ClassVar[Mapping[str, Refiner]] = {}
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    networks: Networks
+    settings: Any
+
+    @classmethod
+    def load(
+        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
+    ) -> Self:
+        """A preset's networks (``segwright.weights.load``), each read and fetched when first used, and settings.
+
+        Args:
+            settings: as ``cls.Settings``, and single networks in place of the preset's (clip="clip-b16").
+
+        Raises:
+            InputError: unknown device, dtype, or values of settings.
+            WeightsError: no such preset, or one without a network that the method needs.
+        """
+        companions, rest = split_companions(settings)
+        return cls._make(cls.open_networks(preset, device, dtype, **companions), rest)
+
+    @classmethod
+    def on(cls, networks: Networks, **settings: Any) -> Self:
+        """The method on networks that are there already."""
+        return cls._make(networks, settings)
+
+    @classmethod
+    def open_networks(cls, preset: Any, device: str | None, dtype: str, **companions: Any) -> Networks:
+        """The networks that ``load`` gives the method."""
+        networks = load(preset, device, dtype, **companions)
+        for kind in cls.needs:
+            networks.require(kind)
+        return networks
+
+    @classmethod
+    def _make(cls, networks: Networks, settings: dict[str, Any]) -> Self:
+        return cls(networks, cls.checked(settings))  # type: ignore[call-arg]
+
+    @classmethod
+    def checked(cls, settings: Mapping[str, Any]) -> Any:
+        """``cls.Settings``.
+
+        Raises:
+            InputError: a setting that the method does not have, or a value that it refuses.
+        """
+        known = tuple(f.name for f in fields(cls.Settings))
+        foreign = sorted(set(settings) - set(known))
+        if foreign:
+            raise InputError(f"{cls.name} has no setting {', '.join(foreign)}; it has {', '.join(known)}")
+        return cls.Settings(**settings)
+
+    @abstractmethod
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """Segment several images, (H, W, 3) uint8 each, every one independent of the others.
+
+        Args:
+            words: the vocabulary; None: the method finds words itself.
+
+        Raises:
+            InputError: not images, or unusable words.
+            WeightsError: networks that cannot be loaded.
+        """
+
+    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
+        """Segment one image; see ``many``."""
+        return self.many([image], words)[0]
+
+    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
+        """Make what is made once for words; most methods make nothing."""
+        return None
+
+    def uses(self) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend."""
+        return ("clip", "captioner")
+
+    def identity(self) -> dict[str, Any]:
+        """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results."""
+        networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
+        kinds = sorted({*self.uses(), *(kind for refiner in row for kind in refiner.kinds)})
+        preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
+        return {
+            "method": self.name,
+            "preset": os.path.basename(os.fspath(networks.preset.name).rstrip(os.sep)),
+            "device": networks.device.type,
+            "dtype": str(networks.dtype).removeprefix("torch."),
+            "networks": {kind: networks.identity(kind) for kind in kinds},
+            "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"},
+            "refine": [plain(refiner.identity(networks)) for refiner in row],
+            "defaults": plain(preset),
+            "versions": versions() | {"numpy": np.__version__},
+        }
+
+    def refined(self, image: Image, scores: Scores) -> Scores:
+        """The scores after the refiners of the settings."""
+        return refine(image, scores, parse_refiners(self.settings.refine, self.refiners), self.networks)
+
+    def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
+        """Segment one image and keep its steps."""
+        return Trace(self(image, words))
+
+    def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
+        """The page of a method's steps on one image.
+
+        Raises:
+            InputError: the method has no such page.
+        """
+        raise InputError(f"{self.name} has no page of its steps; freeseg-diff and ovdiff have one")
+
+
+def split_companions(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Single networks in place of a preset's, and all other settings."""
+    return {k: v for k, v in settings.items() if k in CHOICES}, {k: v for k, v in settings.items() if k not in CHOICES}
+
+
+@dataclass(frozen=True)
+class Then(Method):
+    """A method with refiners put behind it, after its own."""
+
+    method: Method
+    row: tuple[Refiner, ...]
+    name: ClassVar = "then"
+
+    @property
+    def networks(self) -> Networks:  # type: ignore[override]
+        return self.method.networks
+
+    @property
+    def settings(self) -> Any:
+        return self.method.settings
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """As the method's own, each result's scores through the refiners.
+
+        Raises:
+            InputError: a result without scores, which cannot be refined.
+        """
+        return [self._refined(image, result) for image, result in zip(images, self.method.many(images, words), strict=True)]
+
+    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
+        self.method.prepare(words, progress)
+
+    def identity(self) -> dict[str, Any]:
+        return self.method.identity() | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
+
+    def _refined(self, image: Image, result: Segmentation) -> Segmentation:
+        if result.scores is None:
+            raise InputError("a method without scores cannot be refined; leave the refiners out")
+        scores = refine(image, result.scores, self.row, self.networks)
+        return replace(result, labels=scores.argmax().cpu().numpy(), scores=scores)
+
+
+@dataclass(frozen=True)
+class FunctionMethod(Method):
+    """A function of images and words as a method; nothing is known of what its results depend on but its name."""
+
+    function: Callable[..., list[Segmentation]]
+    settings: NoSettings = field(default_factory=NoSettings)
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        return list(self.function(images, words))
+
+    def identity(self) -> dict[str, Any]:
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        return {"method": name, "settings": {}, "versions": versions() | {"numpy": np.__version__}}
 
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """What ``find_method(name).load`` is to be called with. Light; can be pickled.
+    """What ``load_method`` is to be called with. Light; can be pickled.
 
     Attributes:
-        name: one of ``METHODS``.
+        name: as for ``segwright.methods.find_method``.
         preset, device, dtype: as for ``segwright.weights.load``.
         settings: those of the method's ``Settings`` that were chosen; the others keep their defaults.
-        extras: what the method's ``load`` takes beside its settings (OVDiff: bank, support, stuff).
-        then: refiners put behind the method, each with its own settings, as (("g4seg", {"timestep": 400}), ("crf", {})).
+        extras: what the method's ``load`` takes beside its settings: its ``options`` (OVDiff: bank, support, stuff), and
+            single networks (clip="clip-b16").
+        then: refiners put behind the method's own.
     """
 
     name: str
@@ -38,115 +263,122 @@ class MethodSpec:
     dtype: str = "float32"
     settings: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
-    then: Steps = ()
+    then: tuple[Refiner, ...] = ()
 
     def __post_init__(self) -> None:
-        foreign = sorted(set(self.settings) - set(self.known))
+        self.kind.checked(self.settings)
+        foreign = sorted(set(self.extras) - {*self.kind.options, *CHOICES})
         if foreign:
-            raise InputError(f"{self.name} has no setting {', '.join(foreign)}; it has {', '.join(self.known)}")
-        if self.then:
-            parse_refiners(",".join(name for name, _ in self.then))
+            raise InputError(f"{self.name} has no option {', '.join(foreign)}; it has {', '.join(self.kind.options) or 'none'}")
 
     @property
-    def known(self) -> tuple[str, ...]:
-        """The names of the method's settings."""
-        return tuple(f.name for f in fields(find_method(self.name).Settings))
+    def kind(self) -> type[Method]:
+        """The method's class."""
+        from segwright.methods import find_method
 
-    def load(self) -> Any:
+        return find_method(self.name)
+
+    @property
+    def portable(self) -> bool:
+        """Another process can load it."""
+        return True
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the settings that were chosen."""
+        return tuple(self.settings)
+
+    def load(self) -> Method:
         """The method with its networks, refiners behind it.
 
         Raises:
             InputError, WeightsError: as the method's ``load``.
         """
-        loaded = find_method(self.name).load(self.preset, self.device, self.dtype, **self.extras, **self.settings)
-        return Refined(loaded, self.then) if self.then else loaded
+        return self._opened(self.device)
 
-    def facts(self) -> dict[str, Any]:
-        """What the result depends on, all defaults spelt out, without loading a network.
+    def _opened(self, device: str | None) -> Method:
+        loaded = self.kind.load(self.preset, device, self.dtype, **self.extras, **self.settings)
+        return Then(loaded, self.then) if self.then else loaded
 
-        Raises:
-            InputError, WeightsError: unusable settings, or an unknown preset or device.
+    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
+        """The method's, without reading weights.
+
+        Args:
+            elsewhere: its device need not be in this machine.
         """
-        preset = find_preset(default_preset() if self.preset is None else self.preset)
-        return {
-            "method": self.name,
-            "preset": preset.name,
-            "device": pick_device(self.device).type,
-            "dtype": self.dtype,
-            "settings": asdict(find_method(self.name).Settings(**self.settings)),
-            "extras": {name: plain(value) for name, value in self.extras.items() if name not in PLACES},
-            "then": [[name, dict(settings)] for name, settings in self.then],
-        }
+        if not elsewhere or self.device is None:
+            return self._opened(self.device).identity()
+        return self._opened("cpu").identity() | {"device": self.device.partition(":")[0]}
+
+    def with_settings(self, more: Mapping[str, Any]) -> MethodSpec:
+        """With more settings."""
+        return replace(self, settings={**self.settings, **more})
+
+    def with_option(self, name: str, value: Any) -> MethodSpec:
+        """With one of the method's options, if it has it and nothing else was chosen."""
+        if name not in self.kind.options or name in self.extras:
+            return self
+        return replace(self, extras={**self.extras, name: value})
 
 
 @dataclass(frozen=True)
-class Refined:
-    """A method with refiners behind it; each result's scores go through them, and its labels are the argmax again."""
+class Loaded:
+    """A method that is loaded already, asked like a ``MethodSpec``."""
 
-    method: Any
-    then: Steps
+    method: Method
 
-    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
-        """As the method's own ``many``.
+    @property
+    def kind(self) -> type[Method]:
+        return type(self.method)
 
-        Raises:
-            InputError: a result without scores, which cannot be refined.
-        """
-        steps = [self._step(name, settings) for name, settings in self.then]
-        return [self._refined(i, r, steps) for i, r in zip(images, self.method.many(images, words), strict=True)]
+    @property
+    def portable(self) -> bool:
+        """It cannot be sent to other processes with its networks."""
+        return False
 
-    def _step(self, name: str, settings: Mapping[str, Any]) -> Callable[..., Any]:
-        known = refiners(self.method.networks)[name]
-        given = {"settings": SETTINGS[name](**settings)} if settings and name in SETTINGS else dict(settings)
-        return lambda image, scores: known(image, scores, **given)
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the settings that differ from their defaults."""
+        settings = self.method.settings
+        default = type(settings)()
+        return tuple(f.name for f in fields(settings) if getattr(settings, f.name) != getattr(default, f.name))
 
-    def _refined(self, image: Image, result: Segmentation, steps: Sequence[Callable[..., Any]]) -> Segmentation:
-        scores = result.scores
-        if scores is None:
-            raise InputError("a method without scores cannot be refined; leave the refiners out")
-        for step in steps:
-            if len(scores.labels) > 1:
-                scores = step(image, scores)
-        return replace(result, labels=scores.argmax().cpu().numpy(), scores=scores)
+    def load(self) -> Method:
+        return self.method
 
+    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
+        return self.method.identity()
 
-def facts_of(method: Any) -> dict[str, Any]:
-    """``MethodSpec.facts`` of a method that is loaded already, or of anything else that has ``many``."""
-    settings = getattr(method, "settings", None)
-    networks = getattr(method, "networks", None)
-    return {
-        "method": name_of(method),
-        "preset": networks.preset.name if networks is not None else None,
-        "device": networks.device.type if networks is not None else None,
-        "dtype": str(networks.dtype).removeprefix("torch.") if networks is not None else None,
-        "settings": asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {},
-        "extras": {},
-        "then": [],
-    }
+    def with_settings(self, more: Mapping[str, Any]) -> Loaded:
+        """With more settings."""
+        if not more:
+            return self
+        changed: Any = self.method
+        return Loaded(replace(changed, settings=replace(changed.settings, **more)))
+
+    def with_option(self, name: str, value: Any) -> Loaded:
+        """Itself: what was loaded keeps its options."""
+        return self
 
 
-def name_of(method: Any) -> str:
-    """The name in ``METHODS``, else the class's."""
-    kind = type(method)
-    return next((name for name, home in METHODS.items() if home == (kind.__module__, kind.__name__)), kind.__name__)
+def as_source(method: Any) -> MethodSpec | Loaded:
+    """A spec, a loaded method, or a function of images and words, behind one interface.
 
-
-def with_settings(method: Any, extra: Mapping[str, Any]) -> Any:
-    """The method with some more settings: a spec or a loaded one. Without any, itself."""
-    if not extra:
+    Raises:
+        InputError: something else.
+    """
+    if isinstance(method, MethodSpec):
         return method
-    if isinstance(method, MethodSpec):
-        return replace(method, settings={**method.settings, **extra})
-    return replace(method, settings=replace(method.settings, **extra))
+    owner = getattr(method, "__self__", None)
+    if isinstance(owner, Method) and method == owner.many:
+        return Loaded(owner)
+    if isinstance(method, Method):
+        return Loaded(method)
+    if callable(method):
+        return Loaded(FunctionMethod(method))
+    raise InputError(f"expected a method, a MethodSpec or a function of images and words, got {type(method).__name__}")
 
 
-def settings_known(method: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of all settings of a spec or a loaded method, and of those that were chosen (differ from the default)."""
-    if isinstance(method, MethodSpec):
-        return method.known, tuple(method.settings)
-    settings = getattr(method, "settings", None)
-    if not is_dataclass(settings) or isinstance(settings, type):
-        return (), ()
-    default = type(settings)()
-    names = tuple(f.name for f in fields(settings))
-    return names, tuple(n for n in names if getattr(settings, n) != getattr(default, n))
+def settings_known(kind: type[Method]) -> tuple[str, ...]:
+    """The names of a method's settings."""
+    return tuple(f.name for f in fields(kind.Settings))

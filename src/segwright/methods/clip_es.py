@@ -19,6 +19,7 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.methods.segmenter import Segmenter, background_words, check_settings, check_sizes, prompts, resized, to_scores
 from segwright.models.clip_dense import grad_cam, min_max, patch, pixels, scaled
+from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
@@ -62,7 +63,7 @@ class CLIPESSettings:
     power: float = 2.0
     background: tuple[str, ...] | None = None
     candidates: str = "reference"
-    refine: str | None = None
+    refine: Row = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -86,6 +87,8 @@ class CLIPES(Segmenter):
     settings: CLIPESSettings = field(default_factory=CLIPESSettings)
     name: ClassVar = "clip-es"
     Settings: ClassVar = CLIPESSettings
+    paper: ClassVar = "CLIP-ES (Lin et al., CVPR 2023)"
+    protocol: ClassVar = "whole"
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: Grad-CAM, affinity, background from what is left."""

@@ -21,6 +21,7 @@ from segwright.models.clip_dense import min_max
 from segwright.models.diffusion import BATCH, Embedding
 from segwright.models.sites import RESOLUTIONS, find_sites
 from segwright.models.tokens import word_places
+from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
@@ -58,7 +59,7 @@ class DiffSegmenterSettings:
     complete: bool = True
     threshold: float = 0.35
     candidates: str = "reference"
-    refine: str | None = None
+    refine: Row = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +85,12 @@ class DiffSegmenter(Segmenter):
     settings: DiffSegmenterSettings = field(default_factory=DiffSegmenterSettings)
     name: ClassVar = "diffsegmenter"
     Settings: ClassVar = DiffSegmenterSettings
+    paper: ClassVar = "DiffSegmenter (Wang et al. 2023)"
+    protocol: ClassVar = "whole"
+
+    def uses(self) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend."""
+        return ("clip", "captioner", "diffusion")
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: each word's map at the model's size, and the threshold as the background's score."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.methods.segmenter import Segmenter, check_settings, check_sizes, sliding, to_scores
 from segwright.models.groupvit import Groups
+from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import GROUPVIT_7
@@ -44,7 +45,7 @@ class GroupViTSettings:
     most: int = 5
     threshold: float = 0.95
     candidates: str = "none"
-    refine: str | None = None
+    refine: Row = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,7 +66,13 @@ class GroupViT(Segmenter):
     settings: GroupViTSettings = field(default_factory=GroupViTSettings)
     name: ClassVar = "groupvit"
     Settings: ClassVar = GroupViTSettings
-    kinds: ClassVar = ("groupvit",)
+    needs: ClassVar = ("groupvit",)
+    paper: ClassVar = "GroupViT (Xu et al., CVPR 2022)"
+    protocol: ClassVar = "tcl"
+
+    def uses(self) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend."""
+        return ("clip", "captioner", "groupvit")
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: the mean of its windows' shares."""

@@ -27,6 +27,7 @@ from segwright.methods.segmenter import (
     to_scores,
 )
 from segwright.models.clip_dense import dense_features, pixels
+from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import IMAGENET_80
@@ -59,7 +60,7 @@ class MaskCLIPSettings:
     prompt_denoising: float = 0.0
     background: tuple[str, ...] | None = None
     candidates: str = "none"
-    refine: str | None = None
+    refine: Row = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -83,6 +84,9 @@ class MaskCLIP(Segmenter):
     settings: MaskCLIPSettings = field(default_factory=MaskCLIPSettings)
     name: ClassVar = "maskclip"
     Settings: ClassVar = MaskCLIPSettings
+    paper: ClassVar = "MaskCLIP (Zhou, Loy and Dai, ECCV 2022)"
+    protocol: ClassVar = "tcl"
+    without_background: ClassVar = {"background": ()}
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: cosines of every cell, the two optional refinements, softmax."""

@@ -26,6 +26,7 @@ from segwright.methods.segmenter import (
     to_scores,
 )
 from segwright.models.clip_dense import dense_features
+from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import IMAGENET_80
@@ -64,7 +65,7 @@ class SCLIPSettings:
     threshold: float = 0.1
     area: float = 0.1
     candidates: str = "none"
-    refine: str | None = None
+    refine: Row = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,6 +88,9 @@ class SCLIP(Segmenter):
     settings: SCLIPSettings = field(default_factory=SCLIPSettings)
     name: ClassVar = "sclip"
     Settings: ClassVar = SCLIPSettings
+    paper: ClassVar = "SCLIP (Wang, Mei and Yuille, ECCV 2024)"
+    protocol: ClassVar = "sclip"
+    without_background: ClassVar = {"background": (), "threshold": 0.0, "area": 0.0}
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: windows, softmax over words and background words, the two thresholds."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.images import stitch, windows
+from segwright.methods.base import Method
 from segwright.models.clip_dense import VisionNetwork, patch, pixels, scaled
-from segwright.refine.pipeline import parse_refiners, refine
+from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
-from segwright.weights import Networks, load
+from segwright.weights import Networks
 from segwright.words.presence import Chosen, check_rule, choose
 from segwright.words.vocabulary import check_words
 
@@ -37,7 +37,7 @@ class Settings(Protocol):
     @property
     def candidates(self) -> str: ...
     @property
-    def refine(self) -> str | None: ...
+    def refine(self) -> Row: ...
     @property
     def seed(self) -> int: ...
 
@@ -70,44 +70,11 @@ def prompts(given: tuple[str, ...] | None, networks: Networks, published: tuple[
 
 
 @dataclass(frozen=True)
-class Segmenter(ABC):
-    """Networks and settings that make the coarse scores of one photo after the other.
-
-    Attributes:
-        name: the key of ``METHODS``.
-        Settings: the class of ``settings``.
-        kinds: networks that not every folder has, and that ``load`` asks for.
-    """
+class Segmenter(Method):
+    """Networks and settings that make the coarse scores of one photo after the other."""
 
     networks: Networks
     settings: Any
-    name: ClassVar[str]
-    Settings: ClassVar[type]
-    kinds: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def load(
-        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
-    ) -> Self:
-        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as ``cls.Settings``.
-
-        Raises:
-            InputError: unknown device, dtype or values of settings.
-            WeightsError: no such preset, or a folder without one of ``kinds``.
-        """
-        networks = load(preset, device, dtype)
-        for kind in cls.kinds:
-            networks.require(kind)
-        return cls(networks, cls.Settings(**settings))
-
-    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
-
-        Raises:
-            InputError: not a photo, or unusable words.
-            WeightsError: networks that cannot be loaded.
-        """
-        return self.many([image], words)[0]
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         """Several photos, each by itself: its words, its coarse scores, refinement.
@@ -133,7 +100,7 @@ class Segmenter(ABC):
     def _segmented(self, photo: Image, chosen: Chosen) -> Segmentation:
         size = (photo.shape[0], photo.shape[1])
         coarse, added = self.noted(photo, chosen) if chosen.candidates else (all_background(chosen.words, size), {})
-        scores = refine(photo, coarse, self.settings.refine, self.networks)
+        scores = self.refined(photo, coarse)
         notes = {
             "method": self.name,
             "caption": chosen.caption,

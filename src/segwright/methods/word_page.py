@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
 
 from torch import Tensor
 
-from segwright.files.html import document, enlarged, figure, image_bytes
+from segwright.files.html import Page, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
+from segwright.methods.base import Method
 from segwright.models.clip_dense import min_max
 from segwright.refine.g4seg.explain import heat
-from segwright.refine.pipeline import refine
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.words.presence import Chosen, choose
 from segwright.words.vocabulary import check_words
@@ -23,13 +22,13 @@ SIDE = 200  # pixels of a map
 
 def word_page(
     image: Image,
-    method: Any,
+    method: Method,
     words: Sequence[str] | None,
     title: str,
     heading: str,
     body: Callable[[Image, Chosen], tuple[str, Scores]],
-) -> str:
-    """The page of a segmenter's steps as HTML text: its photo and words, what ``body`` shows, the result.
+) -> Page:
+    """The page of a segmenter's steps: its photo and words, what ``body`` shows, the result.
 
     Args:
         body: photo and its words -> the steps' HTML and the coarse scores; not called where no word is believed.
@@ -40,9 +39,9 @@ def word_page(
     preset = escape(method.networks.preset.name)
     intro = f"<p>Preset <code>{preset}</code>, seed {method.settings.seed}.</p>{_photo(photo)}{_words(chosen)}"
     if not chosen.candidates:
-        return document(f"{name}: {heading}, step by step", name, f"{intro}<p>No word is left: all is background.</p>")
+        return Page(f"{name}: {heading}, step by step", name, f"{intro}<p>No word is left: all is background.</p>")
     shown, coarse = body(photo, chosen)
-    return document(f"{name}: {heading}, step by step", name, f"{intro}{shown}{_result(photo, coarse, method)}")
+    return Page(f"{name}: {heading}, step by step", name, f"{intro}{shown}{_result(photo, coarse, method)}")
 
 
 def maps_row(words: Sequence[str], maps: Tensor, order: Sequence[int], notes: Sequence[str] | None = None) -> str:
@@ -66,12 +65,12 @@ def _words(chosen: Chosen) -> str:
     return f"<h2>1. Words</h2>{caption}<p>Taking part: <b>{names}</b>, of {len(chosen.words)} words.</p>"
 
 
-def _result(photo: Image, coarse: Scores, method: Any) -> str:
+def _result(photo: Image, coarse: Scores, method: Method) -> str:
     how = method.settings.refine
     before = figure(image_bytes(overlay(photo, _segmentation(coarse))), "the result" if not how else "before refinement")
     if not how:
         return f"<h2>Result</h2>{before}"
-    after = _segmentation(refine(photo, coarse, how, method.networks))
+    after = _segmentation(method.refined(photo, coarse))
     return f"<h2>Result</h2>{before}{figure(image_bytes(overlay(photo, after)), f'after refinement ({how})')}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ class ControlNet:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+
+    def identity(self) -> str:
+        """A checksum over all weights."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+        return f"sha256:{digest.hexdigest()[:16]}"
 
     def residuals(
         self, diffusion: Diffusion, latents: Tensor, timestep: int, embedding: Embedding, layout: Tensor

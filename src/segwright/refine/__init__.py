@@ -1,30 +1,15 @@
-"""Refiners: (image, scores, settings) -> scores, sharper along the picture's edges."""
-
-from collections.abc import Callable
+"""Refiners: sharper scores along the picture's edges. Each is a frozen dataclass, called with an image and its scores."""
 
 from segwright.models.null_text import InversionSettings
-from segwright.refine.crf import CRF_CONSTANTS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
-from segwright.refine.g4seg.method import g4seg, g4seg_batch
+from segwright.refine.base import Refiner
+from segwright.refine.crf import CRF, CRF_CONSTANTS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
+from segwright.refine.g4seg.method import G4Seg, g4seg, g4seg_batch
 from segwright.refine.g4seg.settings import G4SegSettings
-from segwright.refine.pamr import pamr, pamr_batch
-from segwright.types import Scores
+from segwright.refine.pamr import PAMR, pamr, pamr_batch
 
-REFINERS: dict[str, Callable[..., Scores]] = {"crf": crf, "pamr": pamr, "g4seg": g4seg}
-NEED_NETWORKS = ("g4seg",)  # these take ``model=``, the networks they run on
+REFINERS: dict[str, type[Refiner]] = {"crf": CRF, "pamr": PAMR, "g4seg": G4Seg}
 
 __all__ = [
-    "CRF_CONSTANTS",
-    "NEED_NETWORKS",
-    "REFINERS",
-    "CRFSettings",
-    "G4SegSettings",
-    "InversionSettings",
-    "crf",
-    "crf_batch",
-    "crf_binary",
-    "crf_filter",
-    "g4seg",
-    "g4seg_batch",
-    "pamr",
-    "pamr_batch",
+    "CRF", "CRF_CONSTANTS", "PAMR", "REFINERS", "CRFSettings", "G4Seg", "G4SegSettings", "InversionSettings", "Refiner",
+    "crf", "crf_batch", "crf_binary", "crf_filter", "g4seg", "g4seg_batch", "pamr", "pamr_batch",
 ]  # fmt: skip

@@ -10,15 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from segwright.errors import InputError
-from segwright.refine.checks import check_count, check_pair, check_pairs
+from segwright.refine.base import Refiner, check_count, check_pair, check_pairs
 from segwright.refine.lattice import Filter, Lattice, build
 from segwright.types import Image, Scores
+from segwright.weights import Networks
 
 CHUNK = 1 << 14  # pixels updated at a time, so that their messages stay in the cache
 CLIP = 1e-5  # pydensecrf.utils.unary_from_softmax: probabilities below this count as this
@@ -71,6 +73,32 @@ CRF_CONSTANTS: dict[str, CRFSettings] = {
     # Corradini et al. 2024, "FreeSeg-Diff": constants of the published code, there for one binary mask at a time.
     "freeseg-diff": CRFSettings(10, 20.0, 5.0, 20.0, 20.0, 100.0, gt_prob=0.9),
 }
+
+
+@dataclass(frozen=True)
+class CRF(CRFSettings, Refiner):
+    """``crf``, or with ``binary`` ``crf_binary``, as a refiner.
+
+    Attributes:
+        binary: each label by itself against all the rest, as FreeSeg-Diff's published code does; needs ``gt_prob``.
+    """
+
+    binary: bool = False
+    name: ClassVar = "crf"
+
+    @classmethod
+    def of(cls, constants: str, binary: bool = False) -> Self:
+        """With the constants of that name in ``CRF_CONSTANTS``.
+
+        Raises:
+            InputError: there are none.
+        """
+        return cls(**vars(_constants(constants)), binary=binary)
+
+    def __call__(self, image: Image, scores: Scores, networks: Networks | None = None) -> Scores:
+        if self.binary:
+            return crf_binary(image, scores, settings=self)
+        return crf_batch([image], [scores], settings=self)[0]
 
 
 def crf(

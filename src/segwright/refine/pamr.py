@@ -6,15 +6,17 @@ Araslanov and Roth 2020, "Single-Stage Semantic Segmentation from Image Labels",
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
 from segwright.errors import InputError
-from segwright.refine.checks import check_count, check_pairs
+from segwright.refine.base import Refiner, check_count, check_pairs
 from segwright.types import Image, Scores
+from segwright.weights import Networks
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 STEPS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)
@@ -22,6 +24,23 @@ SHARPNESS = 0.1  # the published code divides by 0.1 sigma; the paper prints sig
 TINY = 1e-8  # published code: keeps flat neighbourhoods finite
 BAND = 1 << 15  # pixels done at a time, in whole rows: their 48 neighbours each stay in the cache
 LANES = 8  # rows of a multiple of 8 floats keep the vector units full
+
+
+@dataclass(frozen=True)
+class PAMR(Refiner):
+    """``pamr`` as a refiner.
+
+    Attributes:
+        iterations: >= 1. 10 as published.
+        dilations: distances in pixels, >= 1. (1, 2, 4, 8, 12, 24) as published.
+    """
+
+    iterations: int = 10
+    dilations: tuple[int, ...] = DILATIONS
+    name: ClassVar = "pamr"
+
+    def __call__(self, image: Image, scores: Scores, networks: Networks | None = None) -> Scores:
+        return pamr(image, scores, iterations=self.iterations, dilations=self.dilations)
 
 
 def pamr(image: Image, scores: Scores, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS) -> Scores:

@@ -1,50 +1,46 @@
-"""Any number of refiners, one after the other: what ``refine="g4seg,crf"`` means, for every method and for ``segwright refine``."""
+"""Any number of refiners, one after the other: for every method, for masks from files, and for the page alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from segwright.errors import InputError
-from segwright.refine import NEED_NETWORKS, REFINERS
+from segwright.refine import REFINERS
+from segwright.refine.base import Refiner
 from segwright.types import Image, Scores
 from segwright.weights import Networks
 
-Refiner = Callable[..., Scores]
+Row = str | Refiner | Sequence[str | Refiner] | None  # "g4seg,crf", CRF(iterations=5), ("g4seg", CRF()), None
 
 
-def parse_refiners(text: str | None, known: Mapping[str, object] = REFINERS) -> tuple[str, ...]:
-    """ "pamr,crf" -> ("pamr", "crf"); None -> ().
-
-    Raises:
-        InputError: an unknown refiner.
-    """
-    names = tuple(name.strip() for name in text.split(",")) if text is not None else ()
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise InputError(f"refine must be of {', '.join(known)}, several joined by commas, or None, got {unknown[0]!r}")
-    return names
-
-
-def refiners(networks: Networks, own: Mapping[str, Refiner] | None = None) -> dict[str, Refiner]:
-    """Every refiner by name as (image, scores) -> scores: those that need networks get these, ``own`` replaces any."""
-    bound = {name: partial(REFINERS[name], model=networks) for name in NEED_NETWORKS}
-    return {**REFINERS, **bound, **(own or {})}
-
-
-def refine(image: Image, scores: Scores, text: str | None, networks: Networks, own: Mapping[str, Refiner] | None = None) -> Scores:
-    """The scores after all refiners, in the order given; scores of a single label pass unchanged.
+def parse_refiners(row: Row, own: Mapping[str, Refiner] | None = None) -> tuple[Refiner, ...]:
+    """The refiners of a row; "pamr,crf" -> (PAMR(), CRF()).
 
     Args:
-        text: as for ``parse_refiners``.
-        networks: the method's own; g4seg runs on them. Nothing is loaded that no refiner asks for.
-        own: refiners of the method's own, in place of those of the same name (FreeSeg-Diff has another CRF).
+        own: what a name means where it is not the refiner's own defaults (FreeSeg-Diff has another CRF).
 
     Raises:
         InputError: an unknown refiner.
     """
-    known = refiners(networks, own)
-    for name in parse_refiners(text, known):
+    known: dict[str, Refiner | type[Refiner]] = {**REFINERS, **(own or {})}
+    parts = () if row is None else row.split(",") if isinstance(row, str) else (row,) if isinstance(row, Refiner) else row
+    return tuple(part if isinstance(part, Refiner) else _find(part.strip(), known) for part in parts)
+
+
+def _find(name: str, known: Mapping[str, Refiner | type[Refiner]]) -> Refiner:
+    if name not in known:
+        raise InputError(f"refine must be of {', '.join(known)}, several joined by commas, or None, got {name!r}")
+    found = known[name]
+    return found() if isinstance(found, type) else found
+
+
+def refine(image: Image, scores: Scores, row: Sequence[Refiner], networks: Networks | None = None) -> Scores:
+    """The scores after all refiners, in their order; scores of a single label pass unchanged.
+
+    Args:
+        networks: for refiners that run on networks. Nothing is loaded that no refiner asks for.
+    """
+    for refiner in row:
         if len(scores.labels) > 1:
-            scores = known[name](image, scores)
+            scores = refiner(image, scores, networks)
     return scores

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from segwright.errors import InputError, SegwrightError
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import Loaded, MethodSpec
 from segwright.runs.places import is_url
 from segwright.runs.sources import Photo
 from segwright.runs.work import Made, make_batch, open_all
@@ -35,7 +35,7 @@ BLOCKS = 4096  # at most so many pieces of work; each is one batch in collection
 class Worker:
     """One actor: a method with its networks."""
 
-    def __init__(self, spec: MethodSpec, words: Sequence[str] | None) -> None:
+    def __init__(self, spec: MethodSpec | Loaded, words: Sequence[str] | None) -> None:
         self.method, self.words = spec.load(), words
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Worker:
 
 
 def work(
-    spec: MethodSpec,
+    spec: MethodSpec | Loaded,
     photos: Sequence[Photo],
     words: Sequence[str] | None,
     batch: int,

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from segwright.errors import InputError, OutputError, SegwrightError
 from segwright.files.coarse_masks import TRUST, find_mask, read_coarse
@@ -17,36 +18,42 @@ from segwright.files.masks import encode_label_map
 from segwright.files.names import plan_names
 from segwright.files.record import plain, versions
 from segwright.images import find_photos, read
-from segwright.models.controlnet import ControlNet
-from segwright.refine import CRF_CONSTANTS, NEED_NETWORKS, G4SegSettings, crf, g4seg
-from segwright.refine.pipeline import Refiner, parse_refiners, refine
+from segwright.refine import CRF, G4Seg, Refiner
+from segwright.refine.pipeline import Row, parse_refiners, refine
 from segwright.types import Segmentation
 from segwright.weights import Networks, load
 
 RUN_FILE = "segwright-refine.json"
-HARD = G4SegSettings(soften=0.03)  # of the sides: a mask 16 times too coarse is about that unsure of its outlines
+# What a refiner's name means on masks that may be hard: constants best on coarsened real masks (docs/methods/g4seg.md), and G4Seg
+# on softened outlines, else it would leave them alone (a mask 16 times too coarse is about that unsure of them).
+REFINERS: dict[str, Refiner] = {"crf": CRF.of("cutler"), "g4seg": G4Seg(soften=0.03)}
 
 
 @dataclass(frozen=True)
 class RefinementSettings:
     """Attributes:
-    refiners: in order, joined by commas: g4seg, crf, pamr.
-    trust: how sure label maps are of their pixels (``refinement.coarse.hard_scores``).
-    crf: its constants, of ``segwright.refine.CRF_CONSTANTS``; hard masks need others than soft scores (docs/methods/g4seg.md).
-    g4seg: settings of that refiner; hard masks are softened at their outlines, else it would leave them alone.
+    refiners: a row of refiners or of their names, in order, joined by commas: g4seg, crf, pamr; a name means ``REFINERS``.
+    trust: how sure label maps are of their pixels (``segwright.files.coarse_masks.hard_scores``).
     """
 
-    refiners: str = "g4seg,crf"
+    refiners: Row = "g4seg,crf"
     trust: float = TRUST
-    crf: str = "cutler"
-    g4seg: G4SegSettings = HARD
 
     def __post_init__(self) -> None:
-        parse_refiners(self.refiners)
+        _ = self.row
         if not 0.75 <= self.trust <= 1:
             raise InputError(f"trust must lie in 0.75..1, got {self.trust}")
-        if self.crf not in CRF_CONSTANTS:
-            raise InputError(f"crf must be one of {', '.join(CRF_CONSTANTS)}, got {self.crf!r}")
+
+    @property
+    def row(self) -> tuple[Refiner, ...]:
+        """The refiners themselves."""
+        return parse_refiners(self.refiners, REFINERS)
+
+    def identity(self, networks: Networks) -> dict[str, Any]:
+        """All that a result depends on beside the files and the words."""
+        used = any(refiner.kinds for refiner in self.row)
+        where = {"device": networks.device.type, "dtype": str(networks.dtype).removeprefix("torch.")} if used else {}
+        return {"refine": [r.identity(networks) for r in self.row], "trust": self.trust, **where, "versions": versions()}
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,6 @@ def refine_masks(
     words: Mapping[int, str] | Sequence[str] | None = None,
     networks: Networks | None = None,
     settings: RefinementSettings | None = None,
-    controlnet: ControlNet | None = None,
 ) -> Iterator[Refined]:
     """Refine the coarse masks of photos; yields one ``Refined`` a photo, in order, as each is written.
 
@@ -94,16 +100,12 @@ def refine_masks(
     found, masks, out = find_photos(photos), Path(masks), Path(out)
     if len(found) > 1 and not masks.is_dir():
         raise InputError(f"{len(found)} photos need a folder of masks, got {str(masks)!r}")
-    if table is None and set(parse_refiners(chosen.refiners)) & set(NEED_NETWORKS):
-        raise InputError("g4seg must know what the indices are called; give words, for example 1=dog,2=sofa")
+    needy = [refiner.name for refiner in chosen.row if refiner.needs_words]
+    if table is None and needy:
+        raise InputError(f"{needy[0]} must know what the indices are called; give words, for example 1=dog,2=sofa")
     if masks.is_dir() and out.resolve() == masks.resolve():
         raise InputError(f"the results would replace the masks in {str(masks)!r}; choose another folder for them")
-    nets = networks or load()
-    own = {
-        "crf": partial(crf, settings=chosen.crf),
-        "g4seg": partial(g4seg, model=nets, settings=chosen.g4seg, controlnet=controlnet),
-    }
-    job = _Job(chosen, table, nets, own)
+    job = _Job(chosen, table, networks or load())
     root = Path(photos) if isinstance(photos, str | os.PathLike) and Path(photos).is_dir() else None
     return _each(found, masks, root, plan_names(found, out), _Log(out / RUN_FILE), job)
 
@@ -113,20 +115,22 @@ class _Job:
     settings: RefinementSettings
     words: Mapping[int, str] | None
     networks: Networks
-    refiners: Mapping[str, Refiner]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All on which every result depends."""
+        return dict(plain(self.settings.identity(self.networks) | {"words": self.words}))
 
     def key(self, photo: Path, mask: Path) -> str:
         """What a result was made from and how, in short: another file or setting gives another key."""
         files = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in (photo, mask)]
-        extra = self.refiners["g4seg"].keywords["controlnet"] is not None  # type: ignore[attr-defined]
-        content = [self.settings, self.words, self.networks.preset.name, str(self.networks.dtype), extra, files, versions()]
-        return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()[:24]
+        return hashlib.sha256(json.dumps(plain([self.identity, files]), sort_keys=True).encode()).hexdigest()[:24]
 
     def run(self, photo: Path, mask: Path) -> Segmentation:
         image = read(photo)
         coarse = read_coarse(mask, (image.shape[0], image.shape[1]), self.words, self.settings.trust)
-        scores = refine(image, coarse, self.settings.refiners, self.networks, self.refiners)
-        notes = {"mask": str(mask), "settings": asdict(self.settings)}
+        scores = refine(image, coarse, self.settings.row, self.networks)
+        notes = {"mask": str(mask), "refine": self.identity["refine"], "trust": self.settings.trust}
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
 
 
@@ -146,8 +150,7 @@ class _Log:
 
     def content(self, file: Path, key: str, job: _Job) -> Content:
         self.results[self._name(file)] = key
-        content = {"settings": job.settings, "words": job.words, "preset": job.networks.preset.name, "versions": versions()}
-        return (json.dumps(plain(content | {"results": self.results}), indent=1) + "\n").encode()
+        return (json.dumps({"identity": job.identity, "results": self.results}, indent=1) + "\n").encode()
 
     def _name(self, file: Path) -> str:
         return os.path.relpath(file, self.path.parent)

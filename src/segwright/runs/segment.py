@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segwright.errors import InputError, SegwrightError
 from segwright.files.names import ENDINGS
-from segwright.files.record import versions
-from segwright.methods import find_method
-from segwright.methods.base import MethodSpec, facts_of
+from segwright.methods.base import Loaded, MethodSpec, as_source
 from segwright.runs.places import Local, Place, find_place
 from segwright.runs.sources import Photo, find, key
 from segwright.runs.store import Line, Store
@@ -84,76 +80,63 @@ def segment(
         WeightsError: networks that cannot be loaded.
         OutputError: ``out`` cannot be written, so no other photo could be either.
     """
-    _check(method, batch, workers, engine)
+    source = as_source(method)
+    _check(source, batch, workers, engine)
     words = None if words is None else check_words(words)
     found = {key(photo): photo for photo in find(photos)}
     place = find_place(out)
-    with Store(place, identity(method, words, engine), restart, retry) as store:
+    with Store(place, identity(source, words, engine), restart, retry) as store:
         for name in (name for name in found if name in store.lines):
             yield _earlier(found[name], store.lines[name], place)
         todo = [photo for name, photo in found.items() if name not in store.lines]
         names = store.plan(list(found.values()), place.folder if isinstance(place, Local) else Path("run"))
-        with closing(_work(method, todo, words, batch, workers, engine, ray_address)) as made:
+        with closing(_work(source, todo, words, batch, workers, engine, ray_address)) as made:
             for one in made:
                 yield _kept(one, names[key(one.photo)], store)
 
 
 def identity(method: Any, words: Sequence[str] | None, engine: str = "local") -> dict[str, Any]:
     """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
-    facts = _facts(method, engine)
-    return {
-        "format": 1,
-        **facts,
-        "words": words,
-        "seed": facts["settings"].get("seed"),
-        "versions": versions() | {"numpy": np.__version__},
-    }
+    known = as_source(method).identity(elsewhere=engine == "ray")
+    return {"format": 2, **known, "words": words, "seed": known["settings"].get("seed")}
 
 
-def _facts(method: Any, engine: str) -> dict[str, Any]:
-    if isinstance(method, MethodSpec):
-        return method.facts() if engine == "local" or method.device is None else _elsewhere(method)
-    owner = getattr(method, "__self__", None) if getattr(method, "__name__", "") == "many" else None
-    if owner is None and callable(method) and hasattr(method, "__qualname__"):
-        return {**facts_of(None), "method": method.__qualname__}
-    return facts_of(method if owner is None else owner)
-
-
-def _elsewhere(spec: MethodSpec) -> dict[str, Any]:
-    """The facts of a spec whose device need not be in this machine."""
-    return {**replace(spec, device="cpu").facts(), "device": str(spec.device).partition(":")[0]}
-
-
-def _check(method: Any, batch: int, workers: int, engine: str) -> None:
+def _check(source: MethodSpec | Loaded, batch: int, workers: int, engine: str) -> None:
     if engine not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if batch < 1:
         raise InputError(f"batch must be 1 or more, got {batch}")
     if engine == "local":
-        check_workers(method, workers)
+        check_workers(source, workers)
     elif workers < 1:
         raise InputError(f"workers must be 1 or more, got {workers}")
-    elif not isinstance(method, MethodSpec):
+    elif not source.portable:
         raise InputError("the engine ray needs a MethodSpec, so that each actor can load its own networks; got a loaded method")
 
 
 def _work(
-    method: Any, todo: Sequence[Photo], words: Sequence[str] | None, batch: int, workers: int, engine: str, address: str | None
+    source: MethodSpec | Loaded,
+    todo: Sequence[Photo],
+    words: Sequence[str] | None,
+    batch: int,
+    workers: int,
+    engine: str,
+    address: str | None,
 ) -> Generator[Made, None, None]:
     if not todo:
         return
     several = engine == "ray" or (workers > 1 and len(todo) > 1)
-    if several and words is not None and hasattr(find_method(method.name), "make"):
-        method.load().make(words)  # the words' prototypes, once, before several workers want them
+    if several and words is not None and engine == "local":
+        source.load().prepare(words)  # once, before several workers want it
     if engine == "ray":
         from segwright.runs.on_ray import work
 
-        gpus = 1 if _facts(method, engine)["device"] == "cuda" else 0
-        yield from work(method, todo, words, batch, workers, address, gpus)
+        gpus = 1 if source.identity(elsewhere=True)["device"] == "cuda" else 0
+        yield from work(source, todo, words, batch, workers, address, gpus)
     elif several:
-        yield from parallel(method, todo, partial(make, words=words, batch=batch), workers)
+        yield from parallel(source, todo, partial(make, words=words, batch=batch), workers)
     else:
-        yield from serial(method, todo, partial(make, words=words, batch=batch, keep=True))
+        yield from serial(source, todo, partial(make, words=words, batch=batch, keep=True))
 
 
 def _kept(made: Made, name: str, store: Store) -> Outcome:

@@ -12,6 +12,7 @@ from typing import Any
 from segwright.errors import InputError, SegwrightError
 from segwright.files.record import segments
 from segwright.files.save import encode
+from segwright.methods.base import Method
 from segwright.runs.sources import Photo, open_photo
 from segwright.types import Image, Segmentation
 
@@ -37,17 +38,17 @@ class Made:
     segmentation: Segmentation | None = None
 
 
-def make(method: Any, photos: Sequence[Photo], words: Sequence[str] | None, batch: int, keep: bool = False) -> Iterator[list[Made]]:
+def make(
+    method: Method, photos: Sequence[Photo], words: Sequence[str] | None, batch: int, keep: bool = False
+) -> Iterator[list[Made]]:
     """``batch`` photos at a time, while the next ones are read in a thread.
 
     Args:
-        method: what ``MethodSpec.load`` gives, anything else with ``many``, or such a function itself.
         keep: the results with their segmentations.
     """
-    many: Many = getattr(method, "many", method)
     groups = [photos[start : start + batch] for start in range(0, len(photos), batch)]
     for opened in _ahead(groups):
-        yield make_batch(many, opened, words, keep)
+        yield make_batch(method.many, opened, words, keep)
 
 
 Opened = tuple[Photo, Image | SegwrightError, float]

@@ -11,19 +11,19 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from segwright.errors import InputError, SegwrightError
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import Loaded, MethodSpec
 
 Work = Callable[[Any, Sequence[Any]], Iterable[list[Any]]]  # (method, photos) -> some results at a time
 
 
-def serial(method: Any, items: Sequence[Any], do: Work) -> Iterator[Any]:
-    """In this process; a spec is loaded first."""
-    loaded = method.load() if isinstance(method, MethodSpec) and items else method
-    for results in do(loaded, items):
-        yield from results
+def serial(source: MethodSpec | Loaded, items: Sequence[Any], do: Work) -> Iterator[Any]:
+    """In this process; nothing is loaded where there is nothing to do."""
+    if items:
+        for results in do(source.load(), items):
+            yield from results
 
 
-def parallel(spec: MethodSpec, items: Sequence[Any], do: Work, workers: int) -> Iterator[Any]:
+def parallel(spec: MethodSpec | Loaded, items: Sequence[Any], do: Work, workers: int) -> Iterator[Any]:
     """In ``workers`` processes; photo i goes to worker i modulo ``workers``. Results come as they are finished.
 
     A worker whose parent was killed ends itself when it next has something to say.
@@ -70,7 +70,7 @@ def _received(pipe: Connection, started: dict[Connection, Any]) -> list[Any]:
     return list(received)
 
 
-def _work(pipe: Connection, spec: MethodSpec, items: Sequence[Any], do: Work, threads: int) -> None:
+def _work(pipe: Connection, spec: MethodSpec | Loaded, items: Sequence[Any], do: Work, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
@@ -86,7 +86,7 @@ def _work(pipe: Connection, spec: MethodSpec, items: Sequence[Any], do: Work, th
             pipe.send(SegwrightError(f"a worker failed: {traceback.format_exc()}"))
 
 
-def check_workers(method: Any, workers: int) -> None:
+def check_workers(source: MethodSpec | Loaded, workers: int) -> None:
     """Refuse what cannot be done.
 
     Raises:
@@ -94,7 +94,7 @@ def check_workers(method: Any, workers: int) -> None:
     """
     if workers < 1:
         raise InputError(f"workers must be 1 or more, got {workers}")
-    if workers > 1 and not isinstance(method, MethodSpec):
+    if workers > 1 and not source.portable:
         raise InputError("several workers need a MethodSpec, so that each can load its own networks; got a loaded method")
-    if workers > 1 and method.facts()["device"] != "cpu":
+    if workers > 1 and source.identity().get("device") != "cpu":
         raise InputError("several workers run on the CPU only; give --device cpu, or a single worker and a larger --batch")

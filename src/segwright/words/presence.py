@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
@@ -68,7 +68,6 @@ def choose(
     rule: str,
     background: tuple[str, ...] = BACKGROUND,
     captions: bool = False,
-    caption: Callable[[Sequence[Image]], Sequence[str]] | None = None,
 ) -> list[Chosen]:
     """The words of each photo.
 
@@ -79,11 +78,10 @@ def choose(
             "none": all.
         background: nouns that name nothing and are no words; they become ``Chosen.prompts``.
         captions: caption the photos even where the rule needs none.
-        caption: photos -> captions, where some may be known; None: the networks' captioner.
     """
     if vocabulary is not None and rule in ("none", "prefilter") and not captions:
         return [_without_caption(networks, image, vocabulary, rule) for image in images]
-    texts = (caption or networks.captioner.caption)(images)
+    texts = networks.captioner.caption(images)
     return [_chosen(networks, image, text, vocabulary, rule, background) for image, text in zip(images, texts, strict=True)]
 
 

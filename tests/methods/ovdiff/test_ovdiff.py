@@ -30,8 +30,8 @@ WORDS = ("pizza", "tv", "apple", "grass")
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("banks") / "bank"
-    method = OVDiff.load("mini", "cpu", bank=folder, support=SUPPORT, stuff=["grass"], progress=lambda *_: None)
-    method.make(WORDS)
+    method = OVDiff.load("mini", "cpu", bank=folder, support=SUPPORT, stuff=["grass"])
+    method.prepare(WORDS, lambda *_: None)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_adding_a_word_leaves_the_others_alone(bank: Path, tmp_path: Path) -> No
     copy = tmp_path / "bank"
     shutil.copytree(bank, copy)
     before = files(copy)
-    OVDiff.load("mini", "cpu", bank=copy, progress=lambda *_: None).make(["pizza", "sofa"])
+    OVDiff.load("mini", "cpu", bank=copy).prepare(["pizza", "sofa"], lambda *_: None)
     after = files(copy)
     assert {name: after[name] for name in before} == before
     assert {name.split("/")[1].split("-")[0] for name in set(after) - set(before)} == {"sofa"}

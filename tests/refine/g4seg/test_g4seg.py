@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +20,12 @@ from segwright.metrics import confusion, miou
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
 from segwright.models.attention import attached
-from segwright.refine import G4SegSettings, InversionSettings, g4seg, g4seg_batch
+from segwright.refine import CRF, G4Seg, G4SegSettings, InversionSettings, crf, g4seg, g4seg_batch
 from segwright.refine.g4seg.correspondence import difference, nearest
 from segwright.refine.g4seg.injection import Injection, injected
 from segwright.refine.g4seg.method import in_blocks, passes, square, updated
 from segwright.refine.g4seg.reconstruction import Reconstructor
-from segwright.refine.pipeline import refine, refiners
+from segwright.refine.pipeline import parse_refiners, refine
 from segwright.refine.soft import blur, is_hard, soften
 from segwright.types import Scores
 from segwright.weights import Networks
@@ -478,19 +477,19 @@ def test_contract(shaped: Networks) -> None:
     check_refiner(g4seg, model=shaped, settings=replace(WORKING, passes=2))
 
 
-def test_methods_hand_their_networks_in(mini: Networks) -> None:
+def test_a_row_of_refiners_runs_in_order_on_the_networks_handed_in(mini: Networks) -> None:
     image, scores = photo(), coarse_scores(40, 56)
     direct = g4seg(image, scores, model=mini)
-    assert torch.equal(refine(image, scores, "g4seg", mini).values, direct.values)
-    order: list[str] = []
-    own: dict[str, Callable[..., Scores]] = {
-        "crf": lambda i, s: (order.append("crf"), s)[1],
-        "g4seg": lambda i, s: (order.append("g4seg"), s)[1],
-    }
-    refine(image, scores, "g4seg,crf", mini, own)
-    refine(image, scores, "crf, g4seg", mini, own)
-    assert order == ["g4seg", "crf", "crf", "g4seg"]
-    assert refiners(mini)["g4seg"](image, scores).labels == scores.labels
+    assert torch.equal(refine(image, scores, parse_refiners("g4seg"), mini).values, direct.values)
+    last = crf(image, direct)
+    assert torch.equal(refine(image, scores, parse_refiners("g4seg, crf"), mini).values, last.values)
+    assert torch.equal(refine(image, scores, (G4Seg(), CRF()), mini).values, last.values)
+    own = parse_refiners("crf", {"crf": CRF.of("clip-es")})
+    assert own == (CRF.of("clip-es"),)
+    with pytest.raises(InputError, match="give it networks"):
+        G4Seg()(image, scores)
+    with pytest.raises(InputError, match="refine must be of crf, pamr, g4seg"):
+        parse_refiners("crf,blur")
 
 
 def test_a_perfect_mask_stays(mini: Networks) -> None:

@@ -30,7 +30,7 @@ from segwright.files.colors import color
 from segwright.files.masks import write_label_map
 from segwright.methods.ovdiff.support import support_of
 from segwright.mini.voc import data_folder
-from segwright.models.cache import Memory, each, size_of
+from segwright.models.diffusion import Diffusion
 from segwright.runs.exports import export
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import coco, cutouts, write_files
@@ -147,26 +147,7 @@ def test_a_closed_job_stops_and_errors_are_sentences(capfd: pytest.CaptureFixtur
     assert "KeyError" in capfd.readouterr().err, "the server's log has the details"
 
 
-# --- memory
-
-
-def test_memory_keeps_the_latest_up_to_its_size(image: Any) -> None:
-    memory, made = Memory(most=100), []
-
-    def make(rows: list[int]) -> list[torch.Tensor]:
-        made.append(rows)
-        return [torch.zeros(10) for _ in rows]
-
-    photos = [image, image[::-1].copy(), image[:, ::-1].copy()]
-    each(memory, "a", photos[:2], make)
-    each(memory, "a", [photos[1], photos[2]], make)
-    assert made == [[0, 1], [1]]
-    assert memory.size == 80
-    each(memory, "a", photos[:1], make)
-    assert made[-1] == [0], "the oldest was forgotten"
-    each(memory, "b", photos[:1], make)
-    assert made[-1] == [0], "another thing"
-    assert size_of({"x": (torch.zeros(3), np.zeros(2))}) == 28
+# --- cache
 
 
 @pytest.mark.parametrize("method", ["freeseg-diff", "ovdiff"])
@@ -181,7 +162,7 @@ def test_other_words_on_a_photo_need_no_diffusion_model(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the U-Net was asked again")
 
-    monkeypatch.setattr(type(workspace.networks.diffusion), "features", refuse)
+    monkeypatch.setattr(Diffusion, "features", refuse)
     again = workspace.segment(image, "a.jpg", Request("sofa", method, request.settings, bank))
     assert np.array_equal(again.segmentation.labels, fresh.segmentation.labels)
     assert again.segmentation.scores is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from segwright.files.html import Page
 from segwright.methods.cliper.method import CLIPer
 from segwright.methods.word_page import maps_row, word_page
 from segwright.models.heads import finest_up
@@ -11,8 +12,8 @@ from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
 
-def page(image: Image, method: CLIPer, words: Sequence[str] | None = None, title: str = "") -> str:
-    """Segment one photo; the page of its steps as HTML text."""
+def page(image: Image, method: CLIPer, words: Sequence[str] | None = None, title: str = "") -> Page:
+    """Segment one photo; the page of its steps."""
 
     def body(photo: Image, chosen: Chosen) -> tuple[str, Scores]:
         steps, settings = method.steps(photo, chosen), method.settings

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.files.html import Page
 from segwright.images import stitch, windows
 from segwright.methods.clip_es import BACKGROUND_25
 from segwright.methods.segmenter import (
@@ -34,6 +35,7 @@ from segwright.methods.segmenter import (
 from segwright.models.clip_dense import min_max, patch, pixels, scaled
 from segwright.models.clip_layers import layer_cosines
 from segwright.models.heads import Heads, attend, finest_up
+from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import IMAGENET_80
@@ -116,7 +118,7 @@ class CLIPerSettings:
     threshold: float = 0.4
     stretch: bool = True
     candidates: str = "none"
-    refine: str | None = None
+    refine: Row = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -165,6 +167,21 @@ class CLIPer(Segmenter):
     settings: CLIPerSettings = field(default_factory=CLIPerSettings)
     name: ClassVar = "cliper"
     Settings: ClassVar = CLIPerSettings
+    paper: ClassVar = "CLIPer (Sun et al., ICCV 2025)"
+    protocol: ClassVar = "whole"
+    # Its configuration for VOC without background.
+    without_background: ClassVar = {"score": 0.0, "threshold": 1e-4, "stretch": False}
+    by_data: ClassVar = {data.replace("object", "coco-object"): changes for data, changes in PUBLISHED.items()}
+
+    def uses(self) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend."""
+        return ("clip", "captioner", "diffusion")
+
+    def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
+        """The page of the steps on one image."""
+        from segwright.methods.cliper import explain
+
+        return explain.page(image, self, words, title)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo, for the words that are strong enough somewhere."""

@@ -7,21 +7,23 @@ from html import escape
 
 import numpy as np
 
-from segwright.files.html import colour_regions, document, enlarged, figure, image_bytes, principal_components
+from segwright.files.html import Page, colour_regions, enlarged, figure, image_bytes, principal_components
 from segwright.files.overlay import overlay
 from segwright.methods.freeseg_diff.method import FreeSegDiff, Steps
 from segwright.types import Image, Segmentation
 
+OVERLAP = 0.05  # of a word's pixels that a region must hold to be shown for it
 
-def page(image: Image, method: FreeSegDiff, words: Sequence[str] | None = None, title: str = "") -> str:
-    """Segment one photo; the page of its steps as HTML text."""
+
+def page(image: Image, method: FreeSegDiff, words: Sequence[str] | None = None, title: str = "") -> Page:
+    """Segment one photo; the page of its steps."""
     steps = method.steps([image], words)[0]
     result = method.finish(steps)
     name = title or "photo"
     photo = figure(image_bytes(enlarged(steps.image)), f"{steps.image.shape[1]} x {steps.image.shape[0]} pixels")
     preset = escape(method.networks.preset.name)
     intro = f"<p>Preset <code>{preset}</code>, seed {method.settings.seed}.</p>"
-    return document(f"{name}: FreeSeg-Diff, step by step", name, f"{intro}{photo}{body(steps, result, method)}")
+    return Page(f"{name}: FreeSeg-Diff, step by step", name, f"{intro}{photo}{body(steps, result, method)}")
 
 
 def body(steps: Steps, result: Segmentation, method: FreeSegDiff) -> str:
@@ -80,6 +82,15 @@ def named_region(steps: Steps, k: int) -> str:
     verdict = f"<b>{escape(steps.chosen.words[label - 1])}</b>" if label else "<b>unlabelled</b>"
     why = "" if label or not named.ranking else f" ({escape(named.ranking[0][0])} is no candidate)"
     return figure(image_bytes(enlarged(masked, 220)), f"{verdict}{why}<br>{ranking}", safe=True)
+
+
+def regions_of(steps: Steps, result: Segmentation, label: int) -> str:
+    """The regions below a word: what CLIP saw, and what it took it for, as HTML."""
+    where, regions = np.asarray(result.labels == label), steps.regions.cpu().numpy()
+    shares = np.bincount(regions[where], minlength=len(steps.named)) / max(1, where.sum())
+    shown = [k for k in np.argsort(-shares, kind="stable").tolist() if shares[k] >= OVERLAP]
+    figures = "".join(named_region(steps, k) for k in shown)
+    return f"<p>The regions it was made from, as CLIP saw them, and what CLIP took them for:</p>{figures}"
 
 
 def _refinement(steps: Steps, result: Segmentation, method: FreeSegDiff) -> str:

@@ -5,32 +5,31 @@ Figure 2 of the paper is ``FreeSegDiff.steps``; the options that the paper does 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.files.html import Page
+from segwright.methods.base import Method, Trace
 from segwright.methods.freeseg_diff.naming import Named, keep_best_region, name_regions, paint
 from segwright.methods.freeseg_diff.sharpen import sharpen
-from segwright.models.cache import Memory, captions, each
 from segwright.models.diffusion import FeatureSettings
-from segwright.refine import G4SegSettings, crf_binary, crf_filter, g4seg
-from segwright.refine.pipeline import Refiner, parse_refiners, refine
+from segwright.refine import CRF, G4Seg
+from segwright.refine.pipeline import Row, parse_refiners
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.types import Image, Scores, Segmentation, check_image
-from segwright.weights import Networks, load
+from segwright.weights import Networks
 from segwright.words.presence import BACKGROUND, Chosen, choose
 from segwright.words.vocabulary import check_words
 
 SOFT = 0.05  # of the photo's sides: k-means cells say no more of an outline; one-hot scores would leave G4Seg nothing to do
 BACKBONES = ("diffusion", "clip", "vit", "rgb")
 RULES = ("paper", "reference", "none")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class FreeSegDiffSettings:
     backbone: str = "diffusion"
     candidates: str = "paper"
     templates: tuple[str, ...] = ("{}",)
-    refine: str | None = "crf"
+    refine: Row = "crf"
     background: tuple[str, ...] = BACKGROUND
     restrict: bool = False
     best_region: bool = False
@@ -103,7 +102,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class FreeSegDiff:
+class FreeSegDiff(Method):
     """The method with its networks.
 
     >>> method = FreeSegDiff.load("mini")
@@ -112,24 +111,12 @@ class FreeSegDiff:
 
     networks: Networks
     settings: FreeSegDiffSettings = field(default_factory=FreeSegDiffSettings)
-    memory: Memory | None = field(default=None, repr=False, compare=False)  # of photos seen before; None: nothing is kept
+    name: ClassVar = "freeseg-diff"
+    paper: ClassVar = "FreeSeg-Diff (Corradini et al. 2024)"
+    protocol: ClassVar = "per-image"
     Settings: ClassVar = FreeSegDiffSettings
-
-    @classmethod
-    def load(
-        cls, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
-    ) -> FreeSegDiff:
-        """A preset's networks (``segwright.weights.load``), fetched when first used; ``settings`` as FreeSegDiffSettings."""
-        return cls(load(preset, device, dtype), FreeSegDiffSettings(**settings))
-
-    def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one photo, (H, W, 3) uint8. ``words`` None: the caption's nouns are the vocabulary.
-
-        Raises:
-            InputError: not a photo, or unusable words.
-            WeightsError: networks that cannot be loaded.
-        """
-        return self.many([image], words)[0]
+    # Where regions are hard: one CRF a label (the published code), and G4Seg on softened outlines.
+    refiners: ClassVar = {"crf": CRF.of("freeseg-diff", binary=True), "g4seg": G4Seg(soften=SOFT)}
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         """Several photos, each independent of the others, batched through every network."""
@@ -140,8 +127,8 @@ class FreeSegDiff:
         images = [check_image(image) for image in images]
         vocabulary = None if words is None else check_words(words)
         chosen = self.choose(images, vocabulary)
-        found = self.remembered("look", images, lambda rows: self.regions([images[i] for i in rows], [chosen[i] for i in rows]))
-        named = self.name(images, [regions for _, _, regions in found], chosen)
+        found = self.regions(images, chosen)
+        named = self.names(images, [regions for _, _, regions in found], chosen)
         rows = zip(images, chosen, found, named, strict=True)
         return [self._painted(i, c, *regions, names) for i, c, regions, names in rows]
 
@@ -151,17 +138,10 @@ class FreeSegDiff:
         clusterings = kmeans(features, self.settings.clusters, self.settings.restarts, seed=self.settings.seed)
         return [(f, c, self.outline(i, c)) for i, f, c in zip(images, features, clusterings, strict=True)]
 
-    def remembered(self, what: str, images: Sequence[Image], make: Callable[[list[int]], Sequence[T]]) -> list[T]:
-        """What does not depend on the words, taken from the memory where it is known (``segwright.models.cache.each``)."""
-        s = self.settings
-        how = (s.clusters, s.restarts, self.feature_settings, s.prompt, s.backbone, s.crop, s.smooth, s.sharpen_first, s.seed)
-        return each(self.memory, ("freeseg-diff", what, how), images, make)
-
     def choose(self, images: Sequence[Image], vocabulary: tuple[str, ...] | None) -> list[Chosen]:
         """Captions -> keywords -> the words that are believed to be in each photo (Sec. 3.1.1)."""
         settings = self.settings
-        with_caption, caption = settings.prompt != "empty", partial(captions, self.networks, self.memory)
-        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, with_caption, caption)
+        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, settings.prompt != "empty")
 
     def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Tensor:
         """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""
@@ -188,10 +168,10 @@ class FreeSegDiff:
         regions = clustering.soft(size) if self.settings.smooth else clustering.nearest(size)
         return regions.labels
 
-    def name(self, images: Sequence[Image], regions: Sequence[Tensor], chosen: Sequence[Chosen]) -> list[list[Named]]:
+    def names(self, images: Sequence[Image], regions: Sequence[Tensor], chosen: Sequence[Chosen]) -> list[list[Named]]:
         """The nearest word of every region of every photo, all in one batch of CLIP (Sec. 3.1.3)."""
         clip, settings = self.networks.clip, self.settings
-        seen = self.remembered("vectors", images, lambda rows: self._seen([images[i] for i in rows], [regions[i] for i in rows]))
+        seen = self._seen(images, regions)
         named = []
         for vectors, c in zip(seen, chosen, strict=True):
             if not c.words:
@@ -214,25 +194,35 @@ class FreeSegDiff:
         scores = paint(regions, labels, chosen.words)
         return Steps(image, chosen, features, clustering, regions, tuple(named), tuple(labels), scores)
 
-    @property
-    def refiners(self) -> dict[str, Refiner]:
-        """Where regions are hard: one CRF a label (the published code), and G4Seg on softened outlines."""
-        soft = partial(g4seg, model=self.networks, settings=G4SegSettings(soften=SOFT))
-        return {"crf": self._crf, "g4seg": soft}
-
-    def _crf(self, image: Image, scores: Scores) -> Scores:
-        kernels = each(self.memory, "crf", [image], lambda _: [crf_filter(image, scores.values.device)])
-        return crf_binary(image, scores, kernel=kernels[0])
-
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label (Sec. 3.1.3, Table 7)."""
-        scores = refine(steps.image, steps.scores, self.settings.refine, self.networks, self.refiners)
+        scores = self.refined(steps.image, steps.scores)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
+
+    def uses(self) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend."""
+        backbone = {"diffusion": ("diffusion",), "vit": ("vit",)}.get(self.settings.backbone, ())
+        return ("clip", "captioner", *backbone)
+
+    def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
+        """Segment one image and keep its steps."""
+        from segwright.methods.freeseg_diff import explain
+
+        steps = self.steps([image], words)[0]
+        result = self.finish(steps)
+        region = partial(explain.regions_of, steps, result)
+        return Trace(result, partial(explain.body, steps, result, self), region, has_maps=False)
+
+    def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
+        """The page of the steps on one image."""
+        from segwright.methods.freeseg_diff import explain
+
+        return explain.page(image, self, words, title)
 
     def _notes(self, steps: Steps) -> dict[str, Any]:
         chosen = steps.chosen
         return {
-            "method": "freeseg-diff",
+            "method": self.name,
             "caption": chosen.caption,
             "keywords": [asdict(k) for k in chosen.keywords],
             "candidates": [chosen.words[i] for i in chosen.candidates],

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from segwright.files.html import Page
 from segwright.methods.iseg.method import ISeg
 from segwright.methods.word_page import maps_row, word_page
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
 
-def page(image: Image, method: ISeg, words: Sequence[str] | None = None, title: str = "") -> str:
-    """Segment one photo; the page of its steps as HTML text."""
+def page(image: Image, method: ISeg, words: Sequence[str] | None = None, title: str = "") -> Page:
+    """Segment one photo; the page of its steps."""
 
     def body(photo: Image, chosen: Chosen) -> tuple[str, Scores]:
         steps, settings = method.steps(photo, chosen), method.settings

@@ -8,7 +8,7 @@ Background as published: (1 - strongest map)^2, or a threshold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.files.html import Page
 from segwright.methods.segmenter import (
     Segmenter,
     background_words,
@@ -30,6 +31,7 @@ from segwright.models.clip_dense import min_max
 from segwright.models.heads import Heads, finest_up
 from segwright.models.sites import RESOLUTIONS, Site, find_sites
 from segwright.models.word_prompts import WordPrompt, passes, word_prompts
+from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
@@ -115,7 +117,7 @@ class ISegSettings:
     iterations: int = 8
     threshold: float = 0.0
     candidates: str = "reference"
-    refine: str | None = None
+    refine: Row = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -162,6 +164,23 @@ class ISeg(Segmenter):
     settings: ISegSettings = field(default_factory=ISegSettings)
     name: ClassVar = "iseg"
     Settings: ClassVar = ISegSettings
+    paper: ClassVar = "iSeg (Sun et al. 2024)"
+    protocol: ClassVar = "whole"
+    # Its choice of heads for VOC fits SD 2.1 alone.
+    by_data: ClassVar = {
+        data.replace("object", "coco-object"): {k: v for k, v in changes.items() if k != "cross_heads"}
+        for data, changes in PUBLISHED.items()
+    }
+
+    def uses(self) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend."""
+        return ("clip", "captioner", "diffusion")
+
+    def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
+        """The page of the steps on one image."""
+        from segwright.methods.iseg import explain
+
+        return explain.page(image, self, words, title)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: each word's refined map in 0..1, against the background."""

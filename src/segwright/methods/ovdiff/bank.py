@@ -28,6 +28,7 @@ from torch import Tensor
 
 from segwright.errors import InputError, OutputError
 from segwright.files.disk import TEMPORARY, atomic_write
+from segwright.files.journal import flat
 from segwright.files.record import plain
 
 FORMAT = 1
@@ -87,7 +88,7 @@ class Bank:
             text = json.dumps({"format": FORMAT, "settings": wanted}, indent=2, ensure_ascii=False)
             atomic_write(path / "bank.json", (text + "\n").encode())
         bank = cls.open(path)
-        have, want = _flat(bank.settings), _flat(wanted)
+        have, want = flat(bank.settings), flat(wanted)
         for key in [*want, *have]:
             if have.get(key) != want.get(key):
                 raise InputError(
@@ -239,11 +240,3 @@ def _checksum(path: Path) -> str:
 
 def _passing(path: Path) -> bool:
     return path.name.startswith(TEMPORARY) or path.name == "word.json"
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Nested settings as "support.steps": 30."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
-    return flat

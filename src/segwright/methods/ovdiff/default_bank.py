@@ -7,16 +7,19 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from segwright.methods.ovdiff.support import SupportSettings
 from segwright.presets import default_preset, find_preset
 from segwright.weights import Networks, load
 
 
-def ovdiff_networks(preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32") -> Networks:
+def ovdiff_networks(
+    preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **companions: Any
+) -> Networks:
     """A preset's networks, with CLIP ViT-B/16 where they come from the hub (published code)."""
     from_hub = bool(find_preset(default_preset() if preset is None else preset).parts)
-    return load(preset, device, dtype, clip="clip-b16" if from_hub else None)
+    return load(preset, device, dtype, **({"clip": "clip-b16"} if from_hub else {}) | companions)
 
 
 def banks_folder() -> Path:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segwright.files.html import document, enlarged, figure, image_bytes
+from segwright.files.html import Page, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
 from segwright.methods.ovdiff.method import OVDiff, Steps
 from segwright.methods.ovdiff.prototypes import INSTANCE, PART, Prototypes
@@ -46,8 +46,8 @@ class Decision:
     share: float
 
 
-def page(image: Image, method: OVDiff, words: Sequence[str] | None = None, title: str = "") -> str:
-    """Segment one photo; the page of its steps as HTML text."""
+def page(image: Image, method: OVDiff, words: Sequence[str] | None = None, title: str = "") -> Page:
+    """Segment one photo; the page of its steps."""
     steps = method.steps([image], words)[0]
     result = method.finish(steps)
     regions = "".join(region(steps, result, method, label) for label in np.unique(result.labels).tolist())
@@ -57,7 +57,7 @@ def page(image: Image, method: OVDiff, words: Sequence[str] | None = None, title
     )
     photo = figure(image_bytes(enlarged(image)), f"{image.shape[1]} x {image.shape[0]} pixels")
     first = body(steps, result, method)
-    return document(f"{name}: OVDiff, step by step", name, f"{intro}{photo}{first}<h2>2. What decided</h2>{regions}")
+    return Page(f"{name}: OVDiff, step by step", name, f"{intro}{photo}{first}<h2>2. What decided</h2>{regions}")
 
 
 def body(steps: Steps, result: Segmentation, method: OVDiff) -> str:

@@ -10,21 +10,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.files.html import Page
+from segwright.files.record import plain
 from segwright.images import resize, stitch, windows
+from segwright.methods.base import Method, Trace, split_companions
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
 from segwright.methods.ovdiff.extractors import check_extractors, extract
 from segwright.methods.ovdiff.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
 from segwright.methods.ovdiff.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
-from segwright.models.cache import Memory, captions, each
-from segwright.refine.pipeline import parse_refiners, refine
+from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.prefilter import MOST, Filtered, prefilter
@@ -77,7 +79,7 @@ class OVDiffSettings:
     prototypes: str = "all"
     stuff_filter: float | None = 0.85
     temperature: float = 0.02
-    refine: str | None = "pamr"
+    refine: Row = "pamr"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -127,7 +129,7 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class OVDiff:
+class OVDiff(Method):
     """The method with its networks and its bank of prototypes.
 
     >>> method = OVDiff.load("mini", bank="my-bank")
@@ -139,11 +141,19 @@ class OVDiff:
     support: SupportSettings = field(default_factory=SupportSettings)
     settings: OVDiffSettings = field(default_factory=OVDiffSettings)
     stuff: tuple[str, ...] = ()
-    progress: Progress | None = None
     own_bank: bool = False  # not given by the user: without words the caption names them
     cache: dict[tuple[str, tuple[str, ...]], WordPrototypes] = field(default_factory=dict, repr=False, compare=False)
-    memory: Memory | None = field(default=None, repr=False, compare=False)  # of photos seen before; None: nothing is kept
+    name: ClassVar = "ovdiff"
+    paper: ClassVar = "OVDiff (Karazija et al. 2024)"
+    protocol: ClassVar = "whole"  # resizing and windows are steps of the method itself
     Settings: ClassVar = OVDiffSettings
+    options: ClassVar = ("bank", "support", "stuff")
+    without_background: ClassVar = {"background": "none"}  # Sec. 4.4: no background prototypes
+
+    @classmethod
+    def open_networks(cls, preset: Any, device: str | None, dtype: str, **companions: Any) -> Networks:
+        """A preset's networks, with CLIP ViT-B/16 where they come from the hub (published code)."""
+        return ovdiff_networks(preset, device, dtype, **companions)
 
     @classmethod
     def load(
@@ -155,24 +165,33 @@ class OVDiff:
         bank: str | os.PathLike[str] | None = None,
         support: SupportSettings | None = None,
         stuff: Sequence[str] = (),
-        progress: Progress | None = None,
         **settings: Any,
-    ) -> OVDiff:
+    ) -> Self:
         """A preset's networks, and a bank.
 
         Args:
             bank: a folder, begun if there is none; one of the user's cache folder if None ($SEGWRIGHT_BANKS overrides where).
             support: how words that the bank lacks are made; None: as the bank's others were.
             stuff: which words are stuff (grass, sky), not things.
-            progress: told of support pictures as they are made; a line on stderr for each word if None.
-            settings: as ``OVDiffSettings``.
+            settings: as ``OVDiffSettings``, and single networks.
         """
-        networks = ovdiff_networks(preset, device, dtype)
+        companions, rest = split_companions(settings)
+        return cls.on(cls.open_networks(preset, device, dtype, **companions), bank=bank, support=support, stuff=stuff, **rest)
+
+    @classmethod
+    def on(
+        cls,
+        networks: Networks,
+        *,
+        bank: str | os.PathLike[str] | None = None,
+        support: SupportSettings | None = None,
+        stuff: Sequence[str] = (),
+        **settings: Any,
+    ) -> Self:
+        """The method on networks that are there already; otherwise as ``load``."""
         made = support or support_of(bank) or SupportSettings()
-        folder = bank if bank is not None else default_bank(networks, made)
-        return cls(
-            networks, open_bank(networks, folder, made), made, OVDiffSettings(**settings), tuple(stuff), progress, bank is None
-        )
+        opened = open_bank(networks, bank if bank is not None else default_bank(networks, made), made)
+        return cls(networks, opened, made, cls.checked(settings), tuple(stuff), own_bank=bank is None)
 
     def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
         """Segment one photo, (H, W, 3) uint8.
@@ -196,15 +215,19 @@ class OVDiff:
         """Everything up to the coarse scores."""
         images = [check_image(image) for image in images]
         vocabularies = self._vocabularies(images, words)
-        self.make(list(dict.fromkeys(word for v in vocabularies for word in v)))
+        self.prepare(list(dict.fromkeys(word for v in vocabularies for word in v)))
         return [self._step(image, v) for image, v in zip(images, vocabularies, strict=True)]
 
-    def make(self, words: Sequence[str]) -> None:
-        """Bring words into the bank."""
+    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
+        """Bring words into the bank.
+
+        Args:
+            progress: called with support pictures as they are made; None: a line on standard error names the words.
+        """
         missing = [word for word in words if self.bank.get(word) is None]
-        if missing and self.progress is None:
+        if missing and progress is None:
             print(f"segwright: making prototypes of {', '.join(missing)} in {self.bank.folder}", file=sys.stderr, flush=True)
-        make_words(self.networks, self.bank, words, self.support, self.stuff, self.progress)
+        make_words(self.networks, self.bank, words, self.support, self.stuff, progress)
 
     def prototypes(self, word: str) -> WordPrototypes:
         """A word's prototypes, read once."""
@@ -221,8 +244,7 @@ class OVDiff:
             if not known:
                 raise InputError(f"the bank {str(self.bank.folder)!r} is empty; give words, or make some with segwright prototypes")
             return [known] * len(images)
-        caption = partial(captions, self.networks, self.memory)
-        return [chosen.words for chosen in choose(self.networks, images, None, "none", caption=caption)]
+        return [chosen.words for chosen in choose(self.networks, images, None, "none")]
 
     def _step(self, image: Image, words: tuple[str, ...]) -> Steps:
         known = [self.prototypes(word) for word in words]
@@ -298,20 +320,10 @@ class OVDiff:
         parts: list[Tensor] = []
         for i in range(0, len(places), CHUNK):
             crops = [photo[y : y + h, x : x + w] for y, x, h, w in places[i : i + CHUNK]]
-            maps = match(self._extracted(extractor, crops), sets)
+            maps = match(extract(extractor, self.networks, crops, self.settings.seed), sets)
             sizes = [(h, w) for _, _, h, w in places[i : i + CHUNK]]
             parts += [F.interpolate(m[None], s, mode="bilinear", align_corners=False)[0] for m, s in zip(maps, sizes, strict=True)]
         return stitch(parts, places, (photo.shape[0], photo.shape[1]))
-
-    def _extracted(self, extractor: str, crops: Sequence[Image]) -> Tensor:
-        """(B, D, h, w) features of windows; those of a photo seen before are known."""
-        networks, seed = self.networks, self.settings.seed
-        if self.memory is None:
-            return extract(extractor, networks, crops, seed)
-        what = ("cells", extractor, seed)
-        return torch.stack(
-            each(self.memory, what, crops, lambda rows: list(extract(extractor, networks, [crops[i] for i in rows], seed).unbind()))
-        )
 
     def _scores(self, image: Image, words: tuple[str, ...], matching: Matching, cosines: Tensor) -> Scores:
         """Cosines at the photo's size as probabilities, with a row for background in any case."""
@@ -325,13 +337,37 @@ class OVDiff:
 
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label."""
-        scores = refine(steps.image, steps.scores, self.settings.refine, self.networks)
+        scores = self.refined(steps.image, steps.scores)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
+
+    def uses(self) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend; those that made the bank are in its own identity."""
+        extractors = self.settings.extractors or self.support.filled(self.networks).extractors or ()
+        return ("clip", "captioner", *("diffusion" if name == "sd" else name for name in extractors))
+
+    def identity(self) -> dict[str, Any]:
+        """All that a result depends on; the bank by how its words were made, not by where it lies."""
+        made = {"bank": plain(self.bank.settings), "stuff": sorted(word.casefold() for word in self.stuff)}
+        return super().identity() | made | {"words from": "caption" if self.own_bank else "bank"}
+
+    def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
+        """Segment one image and keep its steps."""
+        from segwright.methods.ovdiff import explain
+
+        steps = self.steps([image], words)[0]
+        result = self.finish(steps)
+        return Trace(result, partial(explain.body, steps, result, self), partial(explain.region, steps, result, self))
+
+    def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
+        """The page of the steps on one image."""
+        from segwright.methods.ovdiff import explain
+
+        return explain.page(image, self, words, title)
 
     def _notes(self, steps: Steps) -> dict[str, Any]:
         filtered = steps.filtered
         return {
-            "method": "ovdiff",
+            "method": self.name,
             "bank": str(self.bank.folder),
             "candidates": [steps.words[label - 1] for label in steps.matching.labels if label],
             "prefilter": None if filtered is None else {"probabilities": filtered.probabilities, "prompts": filtered.prompts},

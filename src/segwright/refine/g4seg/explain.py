@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from html import escape
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from torch import Tensor
 
-from segwright.files.disk import atomic_write
-from segwright.files.html import document, enlarged, figure, image_bytes
+from segwright.files.html import Page, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
 from segwright.refine import G4SegSettings
 from segwright.refine.g4seg.method import DEFAULT, Pass, passes, starting_point
@@ -42,25 +40,8 @@ class Move:
         return SAME if abs(self.after - self.before) < 1e-4 else UP if self.after > self.before else DOWN
 
 
-def explain_g4seg(
-    image: Image, scores: Scores, networks: Networks, out: str | Path, settings: G4SegSettings = DEFAULT, title: str = ""
-) -> Path:
-    """Refine one photo's scores and write the page of the steps.
-
-    Args:
-        image: (H, W, 3) uint8.
-        scores: coarse, of the photo's size.
-        out: the HTML file; it holds its pictures itself and opens without a network.
-
-    Raises:
-        InputError, WeightsError: as ``segwright.refine.g4seg.method``.
-        OutputError: the page cannot be written.
-    """
-    return atomic_write(out, page(image, scores, networks, settings, title).encode("utf8"))
-
-
-def page(image: Image, scores: Scores, networks: Networks, settings: G4SegSettings = DEFAULT, title: str = "") -> str:
-    """The page as HTML text."""
+def page(image: Image, scores: Scores, networks: Networks, settings: G4SegSettings = DEFAULT, title: str = "") -> Page:
+    """Refine one photo's scores; the page of the steps."""
     settings = replace(settings, correspondence=True)
     start = replace(scores, values=starting_point(scores, settings))
     done = list(passes(image, start, networks, settings))
@@ -77,13 +58,13 @@ def page(image: Image, scores: Scores, networks: Networks, settings: G4SegSettin
         + figure(image_bytes(_overlay(image, start)), "coarse mask")
     )
     if not done:
-        return document(f"{name}: G4Seg, step by step", name, intro + first + f"<p>{_unchanged(settings)}</p>")
+        return Page(f"{name}: G4Seg, step by step", name, intro + first + f"<p>{_unchanged(settings)}</p>")
     classes = "".join(_class(image, start, networks, settings, done, k) for k in range(len(done[0].labels)))
     changed = int((start.argmax() != end.argmax()).sum())
     share = f"<p>{changed} of {image.shape[0] * image.shape[1]} pixels have another label than before.</p>"
     last = f"<h2>3. Refined mask</h2>{share}" + figure(image_bytes(_overlay(image, end)), "refined mask")
     how = f"<h2>2. One class at a time</h2><p>{_legend(settings)}</p>"
-    return document(f"{name}: G4Seg, step by step", name, intro + first + how + classes + last)
+    return Page(f"{name}: G4Seg, step by step", name, intro + first + how + classes + last)
 
 
 def _unchanged(settings: G4SegSettings) -> str:

@@ -8,24 +8,24 @@ For each class by itself, all others as background: the photo is noised, denoise
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import TypeVar
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segwright.errors import InputError
+from segwright.files.html import Page
 from segwright.models.controlnet import ControlNet
 from segwright.models.pixels import as_tensor, resize
-from segwright.presets import default_preset
-from segwright.refine.checks import check_pair, check_pairs
+from segwright.refine.base import Refiner, check_pair, check_pairs
 from segwright.refine.g4seg.correspondence import difference, nearest, to_grid
 from segwright.refine.g4seg.reconstruction import Reconstructor
 from segwright.refine.g4seg.settings import SIDE, G4SegSettings
 from segwright.refine.soft import is_hard, soften
 from segwright.types import Image, Scores
-from segwright.weights import Networks, load
+from segwright.weights import Networks
 
 DEFAULT = G4SegSettings()
 T = TypeVar("T")
@@ -51,11 +51,44 @@ class Pass:
     after: Tensor
 
 
+@dataclass(frozen=True)
+class G4Seg(G4SegSettings, Refiner):
+    """``g4seg`` as a refiner.
+
+    Attributes:
+        controlnet: injects the masks, in place of attention (Table VIII); ``segwright.weights.load_controlnet``.
+    """
+
+    controlnet: ControlNet | None = field(default=None, repr=False)
+    name: ClassVar = "g4seg"
+    kinds: ClassVar = ("diffusion", "clip")
+    needs_words: ClassVar = True
+
+    def __call__(self, image: Image, scores: Scores, networks: Networks | None = None) -> Scores:
+        return g4seg(image, scores, model=self._given(networks), settings=self, controlnet=self.controlnet)
+
+    def _given(self, networks: Networks | None) -> Networks:
+        if networks is None:
+            raise InputError("g4seg runs on a diffusion model and CLIP; give it networks, for example segwright.load('sd15')")
+        return networks
+
+    def explain(self, image: Image, scores: Scores, networks: Networks | None = None, title: str = "") -> Page:
+        """The page of the steps on one image: reconstructions, matches, what moved and why."""
+        from segwright.refine.g4seg import explain
+
+        return explain.page(image, scores, self._given(networks), self, title)
+
+    def settings(self) -> dict[str, Any]:
+        """Every field by its name; the ControlNet by a checksum of its weights."""
+        known = asdict(replace(self, controlnet=None))
+        return known | {"controlnet": None if self.controlnet is None else self.controlnet.identity()}
+
+
 def g4seg(
     image: Image,
     scores: Scores,
     *,
-    model: Networks | None = None,
+    model: Networks,
     settings: G4SegSettings = DEFAULT,
     controlnet: ControlNet | None = None,
 ) -> Scores:
@@ -70,7 +103,7 @@ def g4seg(
         image: (H, W, 3) uint8 RGB.
         scores: (M, H, W), the photo's size. Not modified. A hard mask (0 and 1 only) comes back unchanged under the filter, unless
             the settings soften it.
-        model: networks with "diffusion" and "clip"; None: those of the default preset.
+        model: networks with "diffusion" and "clip".
         controlnet: injects the masks, in place of attention (Table VIII); ``segwright.weights.load_controlnet``.
 
     Returns:
@@ -85,7 +118,7 @@ def g4seg(
         return scores
     last: Tensor | None = None
     start = starting_point(scores, settings)
-    for done in passes(image, replace(scores, values=start), model or _default_networks(default_preset()), settings, controlnet):
+    for done in passes(image, replace(scores, values=start), model, settings, controlnet):
         last = done.after
     if last is None:
         return scores
@@ -97,7 +130,7 @@ def g4seg_batch(
     images: Sequence[Image],
     scores: Sequence[Scores],
     *,
-    model: Networks | None = None,
+    model: Networks,
     settings: G4SegSettings = DEFAULT,
     controlnet: ControlNet | None = None,
 ) -> list[Scores]:
@@ -225,8 +258,3 @@ def in_blocks(count: int, batch: int, work: Callable[[slice], T]) -> list[T]:
             continue
         start += size
     return done
-
-
-@cache
-def _default_networks(preset: str) -> Networks:
-    return load(preset)

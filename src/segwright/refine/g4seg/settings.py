@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from segwright.errors import InputError
 from segwright.models.null_text import InversionSettings
-from segwright.refine.checks import check_count
+from segwright.refine.base import check_count
 
 SIDE = 512  # pixels; Sec. VI: "all images are resized to (512, 512)"
 

@@ -6,12 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segwright.methods import METHODS
 from segwright.methods.ovdiff.support import SupportSettings
 from segwright.server.page.workspace import RefineResult, Result
 
 Loading = tuple[Any, str | None, str]  # preset, device, dtype
-IN_SW = {"freeseg-diff": "FreeSegDiff", "ovdiff": "OVDiff"}
 
 
 def segment_command(result: Result) -> str:
@@ -29,15 +27,10 @@ def segment_lines(result: Result) -> str:
     spec = result.spec
     arguments = _arguments(spec.preset, spec.device, spec.dtype, {**spec.extras, **spec.settings})
     words = "" if result.words is None else f", words={list(result.words)!r}"
-    if spec.name in IN_SW:
-        imports, kind = "", f"sw.{IN_SW[spec.name]}"
-    else:
-        module, kind = METHODS[spec.name]
-        imports = f"from {module} import {kind}\n"
     return (
-        f"import segwright as sw\n{imports}"
+        "import segwright as sw\n"
         f"image = sw.read({result.photo!r})\n"
-        f"method = {kind}.load({arguments})\n"
+        f"method = sw.load_method({spec.name!r}, {arguments})\n"
         f"segmentation = method(image{words})\n"
         f'sw.save(segmentation, "out/result.png", image)\n'
     )
@@ -81,7 +74,7 @@ def bank_lines(loading: Loading, words: Sequence[str], stuff: Sequence[str], fol
         f"import segwright as sw\n{imports}"
         f"support = sw.SupportSettings(pictures={settings.pictures}, batch={settings.batch}{sampling})\n"
         f"method = sw.OVDiff.load({_arguments(*loading, {})}, bank={folder!r}, support=support{kinds})\n"
-        f"method.make({list(words)!r})\n"
+        f"method.prepare({list(words)!r})\n"
     )
 
 

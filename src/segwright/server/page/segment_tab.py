@@ -11,7 +11,8 @@ import gradio as gr
 
 from segwright.errors import SegwrightError
 from segwright.files.record import plain, record
-from segwright.methods import METHODS
+from segwright.methods import find_method, method_names
+from segwright.methods.base import settings_known
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure
@@ -45,7 +46,7 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             with gr.Row():
-                method = gr.Dropdown(list(METHODS), value="freeseg-diff", label="Method", min_width=180)
+                method = gr.Dropdown(list(method_names()), value="freeseg-diff", label="Method", min_width=180)
                 refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=180)
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
@@ -87,7 +88,7 @@ def asked_for(
         "candidates": candidates,
         "clusters": None if clusters is None else int(clusters),
         "sharpen_first": sharpen_first,
-        "background": background if method == "ovdiff" else None,
+        "background": background if "bank" in find_method(method).options else None,
         "seed": None if seed is None else int(seed),
     }
     return Request(words or "", method, settings, bank or "", stuff or "")
@@ -133,8 +134,9 @@ def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:
         background = gr.Dropdown(list(BACKGROUNDS), value=OWN, label="Background", visible=False)
 
     def suit(name: str) -> list[Any]:
-        freeseg, ovdiff = name == "freeseg-diff", name == "ovdiff"
-        return [gr.update(visible=v) for v in (freeseg, freeseg, ovdiff, ovdiff, ovdiff)]
+        kind = find_method(name)
+        has = {*settings_known(kind), *kind.options}
+        return [gr.update(visible=v in has) for v in ("clusters", "sharpen_first", "bank", "stuff", "bank")]
 
     method.change(suit, method, [clusters, sharpen, bank, stuff, background], **LIGHT)
     return [candidates, clusters, sharpen, seed, bank, stuff, background], bank

@@ -12,10 +12,6 @@ from segwright.diagnosis.run import SECTIONS
 from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, prompt_with
 from segwright.errors import InputError
 from segwright.files.html import figure, image_bytes
-from segwright.methods.freeseg_diff import explain as freeseg_diff
-from segwright.methods.freeseg_diff.method import FreeSegDiff
-from segwright.methods.ovdiff import explain as ovdiff
-from segwright.methods.ovdiff.method import OVDiff
 from segwright.server.page.figure import UNLABELLED, percent, regions_figure
 from segwright.server.page.work import Job
 from segwright.server.page.workspace import Result
@@ -24,7 +20,6 @@ from segwright.weights import Networks
 from segwright.words.vocabulary import parse_words
 
 RIVALS = 5  # words shown a region
-OVERLAP = 0.05  # of a word's pixels that a region must hold to be shown for it
 SIDE = 220  # pixels of a map
 
 
@@ -75,11 +70,7 @@ def _word(result: Result, label: int) -> str:
 def _section(result: Result, label: int) -> str:
     where = np.asarray(result.segmentation.labels == label)
     head = f"<h3>{escape(_word(result, label))}, {percent(float(where.mean()))} of the photo</h3>"
-    own = ""
-    if isinstance(result.method, FreeSegDiff):
-        own = _regions_of(result, where)
-    elif isinstance(result.method, OVDiff):
-        own = ovdiff.region(result.steps, result.segmentation, result.method, label)
+    own = result.trace.region(label)
     body = f"{head}{_rivals(result, where)}{own}{_map(result, label)}"
     return f'<section class="sw-section" data-label="{label}" hidden>{body}</section>'
 
@@ -99,30 +90,19 @@ def _rivals(result: Result, where: np.ndarray) -> str:
     return f"<p>Who competed: mean score over the region's pixels, after refinement.</p><table>{rows}</table>"
 
 
-def _regions_of(result: Result, where: np.ndarray) -> str:
-    """FreeSeg-Diff's regions below a word: what CLIP saw, and what it thought of it."""
-    regions = result.steps.regions.cpu().numpy()
-    shares = np.bincount(regions[where], minlength=len(result.steps.named)) / max(1, where.sum())
-    shown = [k for k in np.argsort(-shares, kind="stable").tolist() if shares[k] >= OVERLAP]
-    figures = "".join(freeseg_diff.named_region(result.steps, k) for k in shown)
-    return f"<p>The regions it was made from, as CLIP saw them, and what CLIP took them for:</p>{figures}"
-
-
 def _map(result: Result, label: int) -> str:
     """Where the word scored."""
     scores = result.segmentation.scores
-    if scores is None or label not in scores.labels or isinstance(result.method, FreeSegDiff):
-        return ""  # its scores are regions
+    if scores is None or label not in scores.labels or not result.trace.has_maps:
+        return ""
     values = scores.values[scores.labels.index(label)]
     return figure(image_bytes(heat_over(result.image, values, SIDE)), f"score of {_word(result, label)}")
 
 
 def _steps(result: Result) -> str:
     """What the method's own page says."""
-    if isinstance(result.method, FreeSegDiff):
-        return freeseg_diff.body(result.steps, result.segmentation, result.method)
-    if isinstance(result.method, OVDiff):
-        return ovdiff.body(result.steps, result.segmentation, result.method)
+    if body := result.trace.body():
+        return body
     notes = result.segmentation.notes
     caption = f"<p>Caption: <q>{escape(notes['caption'])}</q></p>" if notes.get("caption") else ""
     return f"<h2>Words</h2>{caption}<p>Took part: <b>{escape(', '.join(notes.get('candidates', ())) or 'none')}</b>.</p>"

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from typing import Any
 from segwright.errors import InputError
 from segwright.files.coarse_masks import parse_words_map, read_coarse
 from segwright.methods import find_method
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import Method, MethodSpec, Trace, settings_known
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import banks_folder
-from segwright.models.cache import Memory
+from segwright.models.cache import Cache, cached
 from segwright.presets import default_preset, find_preset
-from segwright.refine import crf, g4seg
 from segwright.refine.pipeline import refine
 from segwright.runs.refine_masks import RefinementSettings
 from segwright.server.page.uploads import Limits
@@ -59,19 +58,20 @@ class Result:
         photo: the file's name.
         words: as given to the method.
         spec: the method and its settings, as chosen.
-        method: the loaded one; ``explain`` asks it again.
+        trace: the segmentation and how it came about.
         seconds: that it took.
-        steps: of methods that have steps.
     """
 
     photo: str
     image: Image
     words: tuple[str, ...] | None
     spec: MethodSpec
-    method: Any
-    segmentation: Segmentation
+    trace: Trace
     seconds: float
-    steps: Any = None
+
+    @property
+    def segmentation(self) -> Segmentation:
+        return self.trace.segmentation
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,12 @@ class Workspace:
         dtype: str = "float32",
         banks: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
-        memory: Memory | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.preset = find_preset(default_preset() if preset is None else preset).name
         self.device, self.dtype = device, dtype
         self.limits = limits or Limits()
-        self.memory = memory or Memory()
+        self.cache = cache or Cache()
         self.banks = Path(banks).expanduser() if banks is not None else banks_folder() / "page"
         self._networks: dict[str, Networks] = {}
         self.networks = self.shared(load(self.preset, device, dtype))
@@ -129,33 +129,32 @@ class Workspace:
         return self.preset, self.device, self.dtype
 
     def shared(self, networks: Networks) -> Networks:
-        """The networks that are loaded already, in place of equal ones that are not."""
-        return self._networks.setdefault(repr(sorted(networks.swapped.items())), networks)
+        """The networks that are loaded already, in place of equal ones that are not; what they compute is cached."""
+        key = repr(sorted(networks.swapped.items()))
+        if key not in self._networks:
+            self._networks[key] = cached(networks, self.cache)
+        return self._networks[key]
 
     def spec(self, request: Request) -> MethodSpec:
-        """The method with the settings that were chosen, as far as it has them.
+        """The method with the settings and options that were chosen, as far as it has them.
 
         Raises:
             InputError: no such method, or no such bank.
         """
-        known = {f.name for f in fields(find_method(request.method).Settings)}
+        kind = find_method(request.method)
+        known = settings_known(kind)
         chosen = {k: v for k, v in request.settings.items() if k in known and v not in (OWN, None, "", False)}
         if chosen.get("refine") == NO_REFINER:
             chosen["refine"] = None
-        extras: dict[str, Any] = {}
-        if request.method == "ovdiff":
-            extras |= {"bank": str(self.bank_path(request.bank))} if request.bank else {}
-            extras |= {"stuff": parse_words(request.stuff)} if request.stuff.strip() else {}
+        options: dict[str, Any] = {"bank": str(self.bank_path(request.bank))} if request.bank else {}
+        options |= {"stuff": parse_words(request.stuff)} if request.stuff.strip() else {}
+        extras = {name: value for name, value in options.items() if name in kind.options}
         return MethodSpec(request.method, self.preset, self.device, self.dtype, chosen, extras)
 
-    def method(self, spec: MethodSpec, job: Job) -> Any:
-        """The method of a spec on the page's own networks and memory; progress of support pictures goes to the job."""
-        extras = dict(spec.extras)
-        if spec.name == "ovdiff":
-            extras["progress"] = partial(_tell_pictures, job)
-        made = find_method(spec.name).load(spec.preset, spec.device, spec.dtype, **extras, **spec.settings)
-        kept = {"memory": self.memory} if hasattr(made, "memory") else {}
-        return replace(made, networks=self.shared(made.networks), **kept)
+    def method(self, spec: MethodSpec) -> Method:
+        """The method of a spec on the page's own networks and cache."""
+        networks = spec.kind.open_networks(spec.preset, spec.device, spec.dtype)
+        return spec.kind.on(self.shared(networks), **spec.extras, **spec.settings)
 
     def segment(self, image: Image, photo: str, request: Request, job: Job | None = None) -> Result:
         """Segment one photo.
@@ -169,13 +168,11 @@ class Workspace:
         words = parse_words(request.words) if request.words.strip() else None
         spec = self.spec(request)
         job.report("Opening the networks")
-        method = self.method(spec, job)
-        if not hasattr(method, "steps"):
-            segmentation = method(image, words)
-            return Result(photo, image, words, spec, method, segmentation, time.perf_counter() - began)
-        steps = method.steps([image], words)[0]
-        job.report("Sharpening the outlines")
-        return Result(photo, image, words, spec, method, method.finish(steps), time.perf_counter() - began, steps)
+        method = self.method(spec)
+        if words is not None:
+            method.prepare(words, partial(_tell_pictures, job))
+        trace = method.trace(image, words)
+        return Result(photo, image, words, spec, trace, time.perf_counter() - began)
 
     def refine(self, image: Image, photo: str, request: RefineRequest, job: Job | None = None) -> RefineResult:
         """Refine one photo's coarse mask, as ``segwright refine`` does.
@@ -186,13 +183,12 @@ class Workspace:
         job = job or Job()
         began = time.perf_counter()
         words = parse_words_map(request.words_map) if request.words_map.strip() else None
-        if words is None and "g4seg" in request.refiners:
-            raise InputError("g4seg must know what the mask's indices are called; write for example 1=dog, 2=sofa")
         settings = RefinementSettings(request.refiners)
+        if words is None and (needy := [refiner.name for refiner in settings.row if refiner.needs_words]):
+            raise InputError(f"{needy[0]} must know what the mask's indices are called; write for example 1=dog, 2=sofa")
         coarse = read_coarse(request.mask, (image.shape[0], image.shape[1]), words, settings.trust)
         job.report(f"Refining with {request.refiners.replace(',', ', then ')}")
-        own = {"crf": partial(crf, settings=settings.crf), "g4seg": partial(g4seg, model=self.networks, settings=settings.g4seg)}
-        scores = refine(image, coarse, request.refiners, self.networks, own)
+        scores = refine(image, coarse, settings.row, self.networks)
         before, after = (Segmentation(s.words, s.argmax().cpu().numpy(), s) for s in (coarse, scores))
         return RefineResult(photo, image, request, self.loading, before, after, coarse, time.perf_counter() - began)
 

@@ -1,0 +1,81 @@
+"""Nobody outside a method's own file asks which method it has: the contract is asked instead. Read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segwright.methods import METHODS, find_method
+from segwright.refine import REFINERS
+
+ROOT = Path(__file__).parents[1] / "src/segwright"
+# The literal tables of names, and the contracts themselves.
+TABLES = {"methods/__init__.py", "methods/base.py", "refine/__init__.py", "refine/base.py", "refine/pipeline.py"}
+NAMES = {*METHODS, *REFINERS}
+CLASSES = {find_method(name).__name__ for name in METHODS} | {kind.__name__ for kind in REFINERS.values()}
+CLASSES |= {find_method(name).Settings.__name__ for name in METHODS} | {"CRFSettings", "G4SegSettings", "Method", "Refiner"}
+HOMES = {Path(find_method(name).__module__.removeprefix("segwright.").replace(".", "/") + ".py") for name in METHODS}
+HOMES |= {Path(kind.__module__.removeprefix("segwright.").replace(".", "/") + ".py") for kind in REFINERS.values()}
+METHOD_LIKE = {"method", "kind", "made", "loaded", "refiner", "source", "spec"}  # how variables that hold one are called
+
+
+def own(path: Path) -> bool:
+    """A method's or refiner's own file, or one of its folder; or a table."""
+    inner = path.relative_to(ROOT)
+    mine = inner in HOMES or any(len(home.parts) == 3 and inner.parent == home.parent for home in HOMES)
+    return mine or str(inner) in TABLES
+
+
+def literals(node: ast.expr) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+
+
+def asks(tree: ast.AST) -> Iterator[str]:
+    """Places that ask for a method or refiner instead of asking it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            first = node.args[0]
+            held = first.id if isinstance(first, ast.Name) else first.attr if isinstance(first, ast.Attribute) else ""
+            if node.func.id in ("hasattr", "getattr") and held in METHOD_LIKE:
+                yield f"{node.lineno}: {node.func.id} of {held}"
+            if node.func.id in ("isinstance", "issubclass"):
+                kinds = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+                if kinds & CLASSES:
+                    yield f"{node.lineno}: isinstance of {kinds & CLASSES}"
+        if isinstance(node, ast.Compare):
+            compared = {text for side in (node.left, *node.comparators) for text in literals(side)}
+            if compared & NAMES:
+                yield f"{node.lineno}: comparison with {compared & NAMES}"
+        if isinstance(node, ast.Match):
+            compared = {text for case in node.cases for text in literals(case.pattern)}  # type: ignore[arg-type]
+            if compared & NAMES:
+                yield f"{node.lineno}: match of {compared & NAMES}"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "hasattr(method, 'steps')", "getattr(refiner, 'x', None)", "isinstance(m, FreeSegDiff)",
+        "isinstance(s, (int, CRFSettings))", "name == 'ovdiff'", "x in ('crf', 'y')",
+    ],
+)  # fmt: skip
+def test_what_is_forbidden_would_be_found(code: str) -> None:
+    assert list(asks(ast.parse(code)))
+
+
+def test_nobody_asks_which_method_it_has() -> None:
+    found = [
+        f"{p.relative_to(ROOT)}:{a}" for p in sorted(ROOT.rglob("*.py")) if not own(p) for a in asks(ast.parse(p.read_text("utf8")))
+    ]
+    assert not found
+
+
+def test_methods_holds_methods_only() -> None:
+    allowed = {"__init__.py", "base.py", "segmenter.py"} | {home.parts[1] for home in HOMES if home.parts[0] == "methods"}
+    there = {p.name for p in (ROOT / "methods").iterdir() if p.name != "__pycache__"}
+    assert there == allowed
