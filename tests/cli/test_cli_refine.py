@@ -21,7 +21,7 @@ from segwright.files.masks import read_label_map, voc_palette, write_label_map
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import data_folder
 from segwright.refine import CRF, CRF_CONSTANTS, crf
-from segwright.runs.refine_masks import REFINERS, RUN_FILE, RefinementSettings
+from segwright.runs.refine_masks import LINES, REFINERS, RUN_FILE, RefinementSettings
 from segwright.weights import load
 
 SHIPPED = data_folder()
@@ -63,7 +63,7 @@ def test_two_folders_resumed(folders: tuple[Path, Path], tmp_path: Path, capsys:
     out = tmp_path / "out"
     command = ("refine", photos, "--mask", masks, "--vocabulary", "mini", "--preset", "mini", "--with", "crf", "-o", out)
     assert run(*command) == 0
-    assert sorted(p.name for p in out.iterdir()) == [RUN_FILE, "val_00000.png", "val_00001.png", "val_00002.png"]
+    assert sorted(p.name for p in out.iterdir()) == [RUN_FILE, LINES, "val_00000.png", "val_00001.png", "val_00002.png"]
     for i in range(3):
         made, given = read_label_map(out / f"val_0000{i}.png"), coarse(f"val_0000{i}")
         assert set(np.unique(made)) <= set(np.unique(given)), "the same indices as came in"
@@ -72,8 +72,8 @@ def test_two_folders_resumed(folders: tuple[Path, Path], tmp_path: Path, capsys:
         assert picture.mode == "P"
         assert picture.getpalette()[:30] == voc_palette().flatten()[:30].tolist()
     told = json.loads((out / RUN_FILE).read_text("utf8"))
-    assert told["identity"]["refine"] == [CRF.of("cutler").identity()]
-    assert "networks" not in told["identity"], "a CRF runs on none"
+    assert told["refine"] == [CRF.of("cutler").identity()]
+    assert "networks" not in told, "a CRF runs on none"
     before = {p: p.stat().st_mtime_ns for p in out.glob("*.png")}
     capsys.readouterr()
     assert run(*command) == 0
@@ -83,8 +83,8 @@ def test_two_folders_resumed(folders: tuple[Path, Path], tmp_path: Path, capsys:
     (out / "val_00001.png").unlink()
     assert run(*command) == 0
     assert capsys.readouterr().out.count("was there already") == 1, "another mask and a lost result are made again"
-    assert run(*command[:-4], "--with", "pamr", "-o", out) == 0
-    assert "already" not in capsys.readouterr().out, "other settings"
+    assert run(*command[:-4], "--with", "pamr", "-o", out) == 2
+    assert 'holds a run with refine.0.name = "crf", this one has "pamr"' in capsys.readouterr().err
 
 
 def test_one_photo_with_g4seg_is_what_python_makes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,12 +60,21 @@ def test_only_some_parts_and_the_twin(preset: Path, tmp_path: Path) -> None:
     assert "k-means" not in page.read_text("utf8")
 
 
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """The photos' records; later lines add parts to earlier ones."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in (folder / "records.jsonl").read_text("utf8").splitlines():
+        record = json.loads(line)
+        found[record["name"]] = found.get(record["name"], {}) | record
+    return list(found.values())
+
+
 def test_a_data_set_gives_averages_and_goes_on(preset: Path, tmp_path: Path) -> None:
     common = ("diagnose", "--data", "mini", "--steps", 2, "--preset", preset, "-o", tmp_path)
     assert run(*common, "--limit", 1, "--only", "gradcam,features") == 0
-    before = json.loads((tmp_path / "records.json").read_text("utf8"))["records"]
+    before = recorded(tmp_path)
     assert run(*common, "--limit", 2) == 0
-    after = json.loads((tmp_path / "records.json").read_text("utf8"))["records"]
+    after = recorded(tmp_path)
     assert len(before) == 1
     assert len(after) == 2
     assert after[0]["gradcam"] == before[0]["gradcam"]
@@ -107,6 +117,8 @@ def test_bad_input_is_one_sentence(
 
 
 def test_records_of_another_run_are_not_mixed_in(preset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "records.json").write_text('{"facts": {}, "records": []}')
-    assert run("diagnose", "--data", "mini", "--limit", 1, "--preset", preset, "-o", tmp_path) == 2
-    assert "other settings" in capsys.readouterr().err
+    common = ("diagnose", "--data", "mini", "--limit", 1, "--only", "gradcam", "--preset", preset, "-o", tmp_path)
+    assert run(*common, "--steps", 2) == 0
+    capsys.readouterr()
+    assert run(*common, "--steps", 3) == 2
+    assert "holds a run with settings.steps = 2, this one has 3" in capsys.readouterr().err

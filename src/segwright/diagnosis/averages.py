@@ -18,13 +18,15 @@ from segwright.diagnosis.report import Series, line_plot, markdown, table
 from segwright.diagnosis.statistics import Paired, paired
 from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, prompt_with
 from segwright.errors import InputError
-from segwright.files.disk import atomic_write
-from segwright.files.record import encode_record
+from segwright.files.journal import Journal, encode_line
+from segwright.files.places import Local
+from segwright.files.record import encode_record, versions
 from segwright.images import read
 from segwright.weights import Networks
 
 MEASURES = {"auc": "AUC of the word's place", "iou": "IoU above the threshold", "entropy": "entropy (blur)"}
 BATCH = 8  # photos through the networks at once
+RUN, RECORDS = "run.json", "records.jsonl"
 Records = list[dict[str, Any]]
 
 
@@ -53,20 +55,23 @@ class Findings:
 
 
 def collect(
-    networks: Networks, dataset: Dataset, only: Sequence[str], settings: DiagnoseSettings, limit: int | None, file: Path
+    networks: Networks, dataset: Dataset, only: Sequence[str], settings: DiagnoseSettings, limit: int | None, folder: Path
 ) -> Records:
-    """One record a photo that has a word: its name and what each part measured. Resumes where ``file`` ends.
+    """One record a photo that has a word: its name and what each part measured. Resumes what ``folder`` holds.
 
     Raises:
-        InputError: no photo has a word, or the file is of another run.
+        InputError: no photo has a word, or the folder is of another run.
     """
-    facts = {"data": dataset.name, "split": dataset.split, "preset": networks.preset.name, "settings": asdict(settings)}
-    records = _earlier(file, facts)
-    items = [i for i in dataset.items[:limit] if i.id not in {r["name"] for r in records if set(only) <= set(r)}]
-    for start in tqdm(range(0, len(items), BATCH), unit="batch", disable=None):
-        found = _batch(networks, dataset, items[start : start + BATCH], only, settings)
-        records = _merged(records, found)
-        atomic_write(file, json.dumps({"facts": facts, "records": records}).encode())
+    journal = Journal(Local(folder, "diagnosis"), identity(networks, dataset, settings), RUN, RECORDS)
+    try:
+        records = _earlier(journal.open(), folder)
+        items = [i for i in dataset.items[:limit] if i.id not in {r["name"] for r in records if set(only) <= set(r)}]
+        for start in tqdm(range(0, len(items), BATCH), unit="batch", disable=None):
+            found = _batch(networks, dataset, items[start : start + BATCH], only, settings)
+            journal.add(b"".join(map(encode_line, found)))
+            records = _merged(records, json.loads(json.dumps(found)))
+    finally:
+        journal.close()
     wanted = {i.id for i in dataset.items[:limit]}
     kept = [r for r in records if r["name"] in wanted and r["words"]]
     if not kept:
@@ -74,17 +79,27 @@ def collect(
     return kept
 
 
-def _earlier(file: Path, facts: dict[str, Any]) -> Records:
-    if not file.is_file():
-        return []
+def identity(networks: Networks, dataset: Dataset, settings: DiagnoseSettings) -> dict[str, Any]:
+    """All on which a record depends beside its photo."""
+    return {
+        "data": dataset.name,
+        "split": dataset.split,
+        "words": dataset.words,
+        "preset": networks.preset.name,
+        "networks": {kind: networks.identity(kind) for kind in ("diffusion", "clip", "captioner")},
+        "device": networks.device.type,
+        "dtype": str(networks.dtype).removeprefix("torch."),
+        "settings": asdict(settings),
+        "versions": versions(),
+    }
+
+
+def _earlier(content: bytes, folder: Path) -> Records:
+    """What each photo has so far; later lines add parts to earlier ones."""
     try:
-        known = json.loads(file.read_text("utf8"))
-        same, records = known["facts"] == json.loads(json.dumps(facts)), list(known["records"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{str(file)!r} cannot be read; remove it, or choose another folder") from error
-    if not same:
-        raise InputError(f"{str(file)!r} is of a run with other settings; remove it, or choose another folder")
-    return records
+        return _merged([], [json.loads(line) for line in content.splitlines()])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{str(folder / RECORDS)!r} is damaged; remove it, or choose another folder") from error
 
 
 def _merged(records: Records, found: Records) -> Records:

@@ -52,8 +52,8 @@ def diagnose(
         words: what to look for in the photo.
         prompt: holds every word; None: the photo's caption if it does, else "a photo of a WORD and a WORD".
         truth: a label map of the photo, label i + 1 for words[i], 0 background, 255 left out.
-        data: writes OUT/report.html, OUT/figures.json, OUT/figures.md and plots; OUT/records.json keeps what is measured, so
-            from which an interrupted run resumes.
+        data: writes OUT/report.html, OUT/figures.json, OUT/figures.md and plots; a run that was
+            interrupted resumes from OUT/run.json and OUT/records.jsonl.
         root, split, limit: of the data set, as ``segwright.open_dataset``; the first ``limit`` photos.
         only: some of "gradcam", "attention", "features", "conditioning".
 
@@ -125,7 +125,7 @@ def _over(
     if limit is not None and limit < 1:
         raise InputError(f"limit must be at least 1, got {limit}")
     dataset = open_dataset(data, root, split)
-    records = averages.collect(networks, dataset, parts, settings, limit, out / "records.json")
+    records = averages.collect(networks, dataset, parts, settings, limit, out)
     made = averages.findings(records, parts, settings, len(dataset.words) + 1)
     facts = {"data": dataset.name, "split": dataset.split, "photos": len(records), "preset": networks.preset.name}
     title = f"{dataset.name} ({dataset.split}): a critical look, {len(records)} photos, preset {networks.preset.name}"

@@ -97,7 +97,7 @@ def evaluate(
         todo = [item for item in dataset.items if item.id not in store.done]
         several = workers > 1 and len(todo) > 1
         if several:
-            source.load().prepare(asked)  # once, before several workers want it
+            source.prepare(asked)  # once, before several workers want it
         do = partial(measured, task=task, batch=batch)
         run = parallel(source, todo, do, workers) if several else serial(source, todo, do)
         for record in _shown(run, store, task, progress):

@@ -12,16 +12,16 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from segwright.errors import InputError, OutputError
 from segwright.evaluation.figures import Cells
 from segwright.evaluation.measuring import Record, prediction_path
-from segwright.files.disk import atomic_write
-from segwright.files.journal import check_same, lock, whole_lines
-from segwright.files.record import encode_record, plain
+from segwright.files.journal import Journal, encode_line
+from segwright.files.places import Local
+from segwright.files.record import plain
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
 REPORTS = ("report.json", "report.md", "contact.png")
@@ -44,54 +44,37 @@ class Store:
         """
         self.folder = Path(out)
         self.predictions = self.folder / PREDICTIONS
-        self._identity, self._ids, self._resume = plain(dict(identity)), set(ids), resume
-        self._file: BinaryIO | None = None
+        self._ids, self._resume = set(ids), resume
+        self._journal = Journal(Local(self.folder, "evaluation"), plain(dict(identity)), RUN, PHOTOS)
         self.done: dict[str, Record] = {}
 
     def __enter__(self) -> Store:
+        place = self._journal.place
         try:
-            self.predictions.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.folder / PHOTOS, "a+b")
-            lock(self._file, self.folder, "evaluation")
-            self._begin()
-        except OSError as error:
-            self.__exit__()
-            raise OutputError(f"{str(self.folder)!r} cannot be written ({error.strerror or error}); choose another -o") from error
-        except InputError:
-            self.__exit__()
+            place.open()
+            if not self._resume:
+                self._journal.clear()
+                for name in REPORTS:
+                    place.remove(name)
+                shutil.rmtree(self.predictions, ignore_errors=True)
+            self._make_predictions()
+            content = self._journal.open()
+            self._journal.begin()
+            records = parse_records(content, self.folder / PHOTOS)
+        except BaseException:
+            self._journal.close()
             raise
+        self.done = {r.id: r for r in records if r.id in self._ids and prediction_path(self.predictions, r.id).is_file()}
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._journal.close()
 
-    def _begin(self) -> None:
-        assert self._file is not None  # opened right before
-        run = self.folder / RUN
-        if not self._resume:
-            for name in (RUN, *REPORTS):
-                (self.folder / name).unlink(missing_ok=True)
-            self._file.truncate(0)
-            shutil.rmtree(self.predictions)
-            self.predictions.mkdir()
-        if run.exists():
-            check_same(read_json(run), self._identity, self.folder)
-        else:
-            self._file.truncate(0)
-            atomic_write(run, encode_record(self._identity))
-        self.done = self._finished()
-
-    def _finished(self) -> dict[str, Record]:
-        assert self._file is not None  # opened right before
-        self._file.seek(0)
-        content = self._file.read()
-        whole = whole_lines(content)
-        if len(whole) < len(content):
-            self._file.truncate(len(whole))
-        records = parse_records(whole, self.folder / PHOTOS)
-        return {r.id: r for r in records if r.id in self._ids and prediction_path(self.predictions, r.id).is_file()}
+    def _make_predictions(self) -> None:
+        try:
+            self.predictions.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{str(self.folder)!r} cannot be written ({error.strerror or error}); choose another -o") from error
 
     def add(self, record: Record) -> None:
         """Keep one finished photo, on disk when this returns.
@@ -99,20 +82,12 @@ class Store:
         Raises:
             OutputError: it cannot be written.
         """
-        if self._file is None:
-            raise OutputError("the run folder is not open; use it in a with statement")
         cells = record.cells
         line = {
             "id": record.id, "size": list(record.size), "truth": cells.rows.tolist(), "predicted": cells.columns.tolist(),
             "pixels": cells.pixels.tolist(), "seconds": round(record.seconds, 6),
         }  # fmt: skip
-        try:
-            self._file.write((json.dumps(line, separators=(",", ":")) + "\n").encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(f"{self.folder / PHOTOS} cannot be written ({reason}); free some space and start again") from error
+        self._journal.add(encode_line(line))
         self.done[record.id] = record
 
 

@@ -17,8 +17,9 @@ from segwright.presets import CHOICES
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import parse_refiners, refine
 from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, load
+from segwright.weights import Networks, load, pick_device
 
+UNKNOWN: dict[str, Any] = {"preset": None, "device": None, "dtype": None, "settings": {}}  # of what is no method of ours
 Progress = Callable[[str, int, int], object]  # (word, pictures made, of so many)
 
 
@@ -167,7 +168,7 @@ class Method(ABC):
             "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
             "defaults": plain(preset),
-            "versions": versions() | {"numpy": np.__version__},
+            "versions": all_versions(),
         }
 
     def refined(self, image: Image, scores: Scores) -> Scores:
@@ -185,6 +186,11 @@ class Method(ABC):
             InputError: the method has no such page.
         """
         raise InputError(f"{self.name} has no page of its steps; freeseg-diff and ovdiff have one")
+
+
+def all_versions() -> dict[str, str | None]:
+    """Of the packages on whose arithmetic results depend."""
+    return versions() | {"numpy": np.__version__}
 
 
 def split_companions(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -241,7 +247,7 @@ class FunctionMethod(Method):
 
     def identity(self) -> dict[str, Any]:
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
-        return {"method": name, "settings": {}, "versions": versions() | {"numpy": np.__version__}}
+        return {"method": name}
 
 
 @dataclass(frozen=True)
@@ -300,6 +306,14 @@ class MethodSpec:
         loaded = self.kind.load(self.preset, device, self.dtype, **self.extras, **self.settings)
         return Then(loaded, self.then) if self.then else loaded
 
+    def prepare(self, words: Sequence[str]) -> None:
+        """Make what the method makes once for words, before several processes want it; on the CPU if the device is not here."""
+        try:
+            device = str(pick_device(self.device))
+        except InputError:
+            device = "cpu"
+        self._opened(device).prepare(words)
+
     def identity(self, elsewhere: bool = False) -> dict[str, Any]:
         """The method's, without reading weights.
 
@@ -307,8 +321,8 @@ class MethodSpec:
             elsewhere: its device need not be in this machine.
         """
         if not elsewhere or self.device is None:
-            return self._opened(self.device).identity()
-        return self._opened("cpu").identity() | {"device": self.device.partition(":")[0]}
+            return Loaded(self._opened(self.device)).identity()
+        return Loaded(self._opened("cpu")).identity() | {"device": self.device.partition(":")[0]}
 
     def with_settings(self, more: Mapping[str, Any]) -> MethodSpec:
         """With more settings."""
@@ -346,8 +360,11 @@ class Loaded:
     def load(self) -> Method:
         return self.method
 
+    def prepare(self, words: Sequence[str]) -> None:
+        self.method.prepare(words)
+
     def identity(self, elsewhere: bool = False) -> dict[str, Any]:
-        return self.method.identity()
+        return UNKNOWN | {"versions": all_versions()} | self.method.identity()
 
     def with_settings(self, more: Mapping[str, Any]) -> Loaded:
         """With more settings."""
@@ -367,7 +384,7 @@ def as_source(method: Any) -> MethodSpec | Loaded:
     Raises:
         InputError: something else.
     """
-    if isinstance(method, MethodSpec):
+    if isinstance(method, MethodSpec | Loaded):
         return method
     owner = getattr(method, "__self__", None)
     if isinstance(owner, Method) and method == owner.many:

@@ -3,7 +3,8 @@
 from segwright.models.null_text import InversionSettings
 from segwright.refine.base import Refiner
 from segwright.refine.crf import CRF, CRF_CONSTANTS, CRFSettings, crf, crf_batch, crf_binary, crf_filter
-from segwright.refine.g4seg.method import G4Seg, g4seg, g4seg_batch
+from segwright.refine.g4seg.method import g4seg, g4seg_batch
+from segwright.refine.g4seg.refiner import G4Seg
 from segwright.refine.g4seg.settings import G4SegSettings
 from segwright.refine.pamr import PAMR, pamr, pamr_batch
 

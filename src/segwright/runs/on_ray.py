@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from segwright.errors import InputError, SegwrightError
+from segwright.files.places import is_url
 from segwright.methods.base import Loaded, MethodSpec
-from segwright.runs.places import is_url
 from segwright.runs.sources import Photo
 from segwright.runs.work import Made, make_batch, open_all
 

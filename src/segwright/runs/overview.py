@@ -18,8 +18,8 @@ from urllib.parse import quote
 from PIL import Image as Pillow
 
 from segwright.files.disk import atomic_write
+from segwright.files.places import Local
 from segwright.images import opened
-from segwright.runs.places import Local
 from segwright.runs.reading import Collection, open_run
 from segwright.runs.store import Line
 

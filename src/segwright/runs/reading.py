@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from segwright.errors import InputError
 from segwright.files.journal import whole_lines
 from segwright.files.masks import read_label_map
+from segwright.files.places import Place, find_place, is_url
 from segwright.images import natural
-from segwright.runs.places import Place, find_place, is_url
 from segwright.runs.store import MANIFEST, RUN, Line, parse_manifest, parse_run
 
 

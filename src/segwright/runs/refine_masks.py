@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +12,10 @@ from typing import Any
 
 from segwright.errors import InputError, OutputError, SegwrightError
 from segwright.files.coarse_masks import TRUST, find_mask, read_coarse
-from segwright.files.disk import Content, write_all
+from segwright.files.journal import Journal, encode_line
 from segwright.files.masks import encode_label_map
 from segwright.files.names import plan_names
+from segwright.files.places import Local
 from segwright.files.record import plain, versions
 from segwright.images import find_photos, read
 from segwright.refine import CRF, G4Seg, Refiner
@@ -23,7 +23,7 @@ from segwright.refine.pipeline import Row, parse_refiners, refine
 from segwright.types import Segmentation
 from segwright.weights import Networks, load
 
-RUN_FILE = "segwright-refine.json"
+RUN_FILE, LINES = "segwright-refine.json", "segwright-refine.jsonl"
 # What a refiner's name means on masks that may be hard: constants best on coarsened real masks (docs/methods/g4seg.md), and G4Seg
 # on softened outlines, else it would leave them alone (a mask 16 times too coarse is about that unsure of them).
 REFINERS: dict[str, Refiner] = {"crf": CRF.of("cutler"), "g4seg": G4Seg(soften=0.03)}
@@ -82,8 +82,8 @@ def refine_masks(
 ) -> Iterator[Refined]:
     """Refine the coarse masks of photos; yields one ``Refined`` a photo, in order, as each is written.
 
-    Writes NAME.png into ``out`` for each, a label map in the indices that came in, and the file ``segwright-refine.json`` that
-    knows with which settings and from which files each was made: what is still the same is not made again.
+    Writes NAME.png into ``out`` for each, a label map in the indices that came in, and a journal (``segwright-refine.json`` and
+    ``.jsonl``) of the settings and of the files that each was made from: what is still the same is not made again.
 
     Args:
         photos: a photo, or folders of photos.
@@ -92,7 +92,8 @@ def refine_masks(
         networks: for g4seg; the default preset's if None.
 
     Raises:
-        InputError: no photo at all, one mask for several photos, g4seg without words, or results that would replace the masks.
+        InputError: no photo at all, one mask for several photos, g4seg without words, results that would replace the masks, or a
+            folder begun with other settings.
         OutputError: ``out`` cannot be written, so no other mask could be either.
     """
     chosen = settings or RefinementSettings()
@@ -107,7 +108,7 @@ def refine_masks(
         raise InputError(f"the results would replace the masks in {str(masks)!r}; choose another folder for them")
     job = _Job(chosen, table, networks or load())
     root = Path(photos) if isinstance(photos, str | os.PathLike) and Path(photos).is_dir() else None
-    return _each(found, masks, root, plan_names(found, out), _Log(out / RUN_FILE), job)
+    return _each(found, masks, root, plan_names(found, out), _Log(out, job), job)
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,9 @@ class _Job:
         """All on which every result depends."""
         return dict(plain(self.settings.identity(self.networks) | {"words": self.words}))
 
-    def key(self, photo: Path, mask: Path) -> str:
-        """What a result was made from and how, in short: another file or setting gives another key."""
-        files = [(f.name, (s := f.stat()).st_size, s.st_mtime_ns) for f in (photo, mask)]
-        return hashlib.sha256(json.dumps(plain([self.identity, files]), sort_keys=True).encode()).hexdigest()[:24]
+    def key(self, photo: Path, mask: Path) -> list[Any]:
+        """The files that a result is made from: another one, or a changed one, gives another key."""
+        return [[f.name, (s := f.stat()).st_size, s.st_mtime_ns] for f in (photo, mask)]
 
     def run(self, photo: Path, mask: Path) -> Segmentation:
         image = read(photo)
@@ -135,44 +135,56 @@ class _Job:
 
 
 class _Log:
-    """The run file: result -> key, and the settings of the last run."""
+    """The journal: which file was made from what."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            known = json.loads(path.read_text("utf8")).get("results", {})
-        except (OSError, ValueError, AttributeError):  # none yet, or not ours: everything is made again
-            known = {}
-        self.results: dict[str, str] = known if isinstance(known, dict) else {}
+    def __init__(self, folder: Path, job: _Job) -> None:
+        self.folder = folder
+        self._journal = Journal(Local(folder, "refinement"), job.identity, RUN_FILE, LINES)
+        self._made: dict[str, Any] = {}
 
-    def has(self, file: Path, key: str) -> bool:
-        return file.is_file() and self.results.get(self._name(file)) == key
+    def __enter__(self) -> _Log:
+        for line in self._journal.open().splitlines():
+            try:
+                known = json.loads(line)
+                self._made[known["file"]] = known["from"]
+            except (ValueError, KeyError, TypeError):
+                self._journal.close()
+                raise InputError(f"{str(self.folder / LINES)!r} is damaged; remove it, or choose another folder") from None
+        return self
 
-    def content(self, file: Path, key: str, job: _Job) -> Content:
-        self.results[self._name(file)] = key
-        return (json.dumps({"identity": job.identity, "results": self.results}, indent=1) + "\n").encode()
+    def __exit__(self, *error: object) -> None:
+        self._journal.close()
+
+    def has(self, file: Path, key: list[Any]) -> bool:
+        return file.is_file() and self._made.get(self._name(file)) == key
+
+    def keep(self, file: Path, key: list[Any], content: bytes) -> None:
+        name = self._name(file)
+        self._journal.add(encode_line({"file": name, "from": key}), {name: content})
+        self._made[name] = key
 
     def _name(self, file: Path) -> str:
-        return os.path.relpath(file, self.path.parent)
+        return Path(os.path.relpath(file, self.folder)).as_posix()
 
 
 def _each(
     photos: list[Path], masks: Path, root: Path | None, stems: Mapping[Path, Path], log: _Log, job: _Job
 ) -> Iterator[Refined]:
-    for photo in photos:
-        file = Path(f"{stems[photo]}.png")
-        try:
-            yield _one(photo, masks, root, file, log, job)
-        except OutputError:
-            raise
-        except SegwrightError as error:
-            yield Refined(photo, error=error)
-        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not isinstance(error, MemoryError) and "memory" not in str(error):
+    with log:
+        for photo in photos:
+            file = Path(f"{stems[photo]}.png")
+            try:
+                yield _one(photo, masks, root, file, log, job)
+            except OutputError:
                 raise
-            yield Refined(
-                photo, error=InputError(f"{photo} needs more memory than there is; make it smaller, or refine without g4seg")
-            )
+            except SegwrightError as error:
+                yield Refined(photo, error=error)
+            except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+                if not isinstance(error, MemoryError) and "memory" not in str(error):
+                    raise
+                yield Refined(
+                    photo, error=InputError(f"{photo} needs more memory than there is; make it smaller, or refine without g4seg")
+                )
 
 
 def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, job: _Job) -> Refined:
@@ -186,5 +198,5 @@ def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, job
     if log.has(file, key):
         return Refined(photo, file)
     done = job.run(photo, mask)
-    write_all({file: encode_label_map(done.labels), log.path: log.content(file, key, job)})
+    log.keep(file, key, encode_label_map(done.labels))
     return Refined(photo, file, replace(done, notes=done.notes))

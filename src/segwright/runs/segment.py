@@ -12,8 +12,8 @@ from typing import Any
 
 from segwright.errors import InputError, SegwrightError
 from segwright.files.names import ENDINGS
+from segwright.files.places import Local, Place, find_place
 from segwright.methods.base import Loaded, MethodSpec, as_source
-from segwright.runs.places import Local, Place, find_place
 from segwright.runs.sources import Photo, find, key
 from segwright.runs.store import Line, Store
 from segwright.runs.work import Made, make
@@ -126,8 +126,8 @@ def _work(
     if not todo:
         return
     several = engine == "ray" or (workers > 1 and len(todo) > 1)
-    if several and words is not None and engine == "local":
-        source.load().prepare(words)  # once, before several workers want it
+    if several and words is not None:
+        source.prepare(words)  # once, before several workers want it
     if engine == "ray":
         from segwright.runs.on_ray import work
 

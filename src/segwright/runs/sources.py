@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from segwright.errors import InputError
+from segwright.files.places import file_system, is_url, reason
 from segwright.images import KINDS, find_photos, is_photo, natural, read
-from segwright.runs.places import file_system, is_url, reason
 from segwright.types import Image
 
 LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError
-from segwright.files.journal import check_same, whole_lines
+from segwright.files.journal import Journal, whole_lines
 from segwright.files.names import ENDINGS, plan_names
-from segwright.files.record import encode_record, plain
-from segwright.runs.places import Place
+from segwright.files.places import Place
+from segwright.files.record import plain
 from segwright.runs.sources import Photo, key
 
 RUN, MANIFEST = "run.json", "manifest.jsonl"
@@ -65,9 +65,8 @@ class Store:
             retry: try failed photos again.
         """
         self.place = place
-        self._identity = encode_record(identity)
+        self._journal = Journal(place, identity, RUN, MANIFEST, ADVICE)
         self._restart, self._retry = restart, retry
-        self._begun = False
         self._waiting: list[Line] = []  # failures before the first photo that was done
         self.lines: dict[str, Line] = {}  # of earlier runs, by photo
 
@@ -76,17 +75,12 @@ class Store:
         InputError: a run of other settings, a damaged one, or one in which somebody is at work.
         OutputError: it cannot be written.
         """
-        content = self.place.read(RUN)
-        if content is None:
-            return self
-        self.place.open()
         try:
-            if self._restart:
+            if self._restart and self.place.exists(RUN):
+                self.place.open()
                 self._remove()
-                return self
-            check_same(parse_run(content, self.place), json.loads(self._identity), self.place.path("").rstrip("/"), ADVICE)
-            self._begun = True
-            self._go_on()
+            else:
+                self._resume(self._journal.open())
         except BaseException:
             self.place.close()
             raise
@@ -105,17 +99,10 @@ class Store:
             OutputError: it cannot be written.
         """
         named = {f"{line.name}{ending}": files[ending] for ending in ORDER if ending in files}
-        if not self._begun and not named:
+        if not self._journal.begun and not named:
             self._waiting.append(line)
             return
-        if not self._begun:
-            self.place.open()
-            self.place.remove(MANIFEST)
-            named = {RUN: self._identity, **named}
-        if named:
-            self.place.write(named)
-        self._begun = True
-        self.place.append(MANIFEST, b"".join(one.encode() for one in (*self._waiting, line)))
+        self._journal.add(b"".join(one.encode() for one in (*self._waiting, line)), named)
         self._waiting.clear()
 
     def plan(self, photos: Sequence[Photo], folder: Path) -> dict[str, str]:
@@ -125,14 +112,13 @@ class Store:
         plan = plan_names(list(paths), folder, known, kept=[folder / RUN])
         return {name: plan[path].relative_to(folder).as_posix() for path, name in paths.items()}
 
-    def _go_on(self) -> None:
-        """Read the manifest, and write it anew if it holds a cut line or photos that are to be done again."""
-        content = self.place.read(MANIFEST) or b""
-        lines = {line.photo: line for line in parse_manifest(whole_lines(content), self.place)}
+    def _resume(self, content: bytes) -> None:
+        """Read the manifest, and write it anew if it holds photos that are to be done again."""
+        lines = {line.photo: line for line in parse_manifest(content, self.place)}
         kept = {photo: line for photo, line in lines.items() if self._stays(line)}
         whole = b"".join(line.encode() for line in kept.values())
         if whole != content:
-            self.place.write({MANIFEST: whole})
+            self._journal.replace(whole)
         self.lines = {photo: Line(photo, line.status, line.name, reason=line.reason) for photo, line in kept.items()}
 
     def _stays(self, line: Line) -> bool:
@@ -145,8 +131,7 @@ class Store:
         for line in parse_manifest(whole_lines(content), self.place):
             for ending in ENDINGS if line.name else ():
                 self.place.remove(f"{line.name}{ending}")
-        self.place.remove(MANIFEST)
-        self.place.remove(RUN)
+        self._journal.clear()
 
 
 def parse_run(content: bytes | None, place: Place) -> dict[str, Any]:

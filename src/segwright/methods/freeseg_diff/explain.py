@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
 from segwright.files.html import Page, colour_regions, enlarged, figure, image_bytes, principal_components
 from segwright.files.overlay import overlay
-from segwright.methods.freeseg_diff.method import FreeSegDiff, Steps
+from segwright.methods.freeseg_diff.steps import Steps
 from segwright.types import Image, Segmentation
 
 OVERLAP = 0.05  # of a word's pixels that a region must hold to be shown for it
 
 
-def page(image: Image, method: FreeSegDiff, words: Sequence[str] | None = None, title: str = "") -> Page:
+def page(image: Image, method: Any, words: Sequence[str] | None = None, title: str = "") -> Page:
     """Segment one photo; the page of its steps."""
     steps = method.steps([image], words)[0]
     result = method.finish(steps)
@@ -26,7 +27,7 @@ def page(image: Image, method: FreeSegDiff, words: Sequence[str] | None = None, 
     return Page(f"{name}: FreeSeg-Diff, step by step", name, f"{intro}{photo}{body(steps, result, method)}")
 
 
-def body(steps: Steps, result: Segmentation, method: FreeSegDiff) -> str:
+def body(steps: Steps, result: Segmentation, method: Any) -> str:
     """The steps as HTML, below the heading."""
     return _words(steps) + _features(steps, method) + _names(steps) + _refinement(steps, result, method)
 
@@ -56,7 +57,7 @@ def _words(steps: Steps) -> str:
     return f"<h2>1. Words</h2>{caption}{table}<p>Candidates: <b>{escape(names)}</b> of {len(chosen.words)} words.</p>"
 
 
-def _features(steps: Steps, method: FreeSegDiff) -> str:
+def _features(steps: Steps, method: Any) -> str:
     if method.settings.backbone == "diffusion":
         source = method.networks.diffusion.source(method.feature_settings)
     else:
@@ -93,7 +94,7 @@ def regions_of(steps: Steps, result: Segmentation, label: int) -> str:
     return f"<p>The regions it was made from, as CLIP saw them, and what CLIP took them for:</p>{figures}"
 
 
-def _refinement(steps: Steps, result: Segmentation, method: FreeSegDiff) -> str:
+def _refinement(steps: Steps, result: Segmentation, method: Any) -> str:
     before = Segmentation(steps.scores.words, steps.scores.argmax().cpu().numpy(), steps.scores)
     how = method.settings.refine or "none"
     pictures = [

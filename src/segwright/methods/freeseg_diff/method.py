@@ -16,13 +16,15 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.methods.base import Method, Trace
+from segwright.methods.freeseg_diff import explain
 from segwright.methods.freeseg_diff.naming import Named, keep_best_region, name_regions, paint
 from segwright.methods.freeseg_diff.sharpen import sharpen
+from segwright.methods.freeseg_diff.steps import Steps
 from segwright.models.diffusion import FeatureSettings
 from segwright.refine import CRF, G4Seg
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
-from segwright.types import Image, Scores, Segmentation, check_image
+from segwright.types import Image, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.presence import BACKGROUND, Chosen, choose
 from segwright.words.vocabulary import check_words
@@ -85,20 +87,6 @@ class FreeSegDiffSettings:
         parse_refiners(self.refine)
         if self.clusters < 1 or self.restarts < 1:
             raise InputError(f"clusters and restarts must be at least 1, got {self.clusters} and {self.restarts}")
-
-
-@dataclass(frozen=True)
-class Steps:
-    """One photo on its way through the pipeline, before refinement; ``explain`` shows it."""
-
-    image: Image
-    chosen: Chosen
-    features: Tensor
-    clustering: Clustering
-    regions: Tensor  # (H, W) int64
-    named: tuple[Named, ...]
-    labels: tuple[int, ...]
-    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -206,8 +194,6 @@ class FreeSegDiff(Method):
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""
-        from segwright.methods.freeseg_diff import explain
-
         steps = self.steps([image], words)[0]
         result = self.finish(steps)
         region = partial(explain.regions_of, steps, result)
@@ -215,8 +201,6 @@ class FreeSegDiff(Method):
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
-        from segwright.methods.freeseg_diff import explain
-
         return explain.page(image, self, words, title)
 
     def _notes(self, steps: Steps) -> dict[str, Any]:

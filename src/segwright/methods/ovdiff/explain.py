@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from segwright.files.html import Page, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
-from segwright.methods.ovdiff.method import OVDiff, Steps
 from segwright.methods.ovdiff.prototypes import INSTANCE, PART, Prototypes
+from segwright.methods.ovdiff.steps import Steps
 from segwright.methods.ovdiff.support import SIDES, picture_path, read_pictures
 from segwright.types import Image, Segmentation
 
@@ -46,7 +47,7 @@ class Decision:
     share: float
 
 
-def page(image: Image, method: OVDiff, words: Sequence[str] | None = None, title: str = "") -> Page:
+def page(image: Image, method: Any, words: Sequence[str] | None = None, title: str = "") -> Page:
     """Segment one photo; the page of its steps."""
     steps = method.steps([image], words)[0]
     result = method.finish(steps)
@@ -60,7 +61,7 @@ def page(image: Image, method: OVDiff, words: Sequence[str] | None = None, title
     return Page(f"{name}: OVDiff, step by step", name, f"{intro}{photo}{first}<h2>2. What decided</h2>{regions}")
 
 
-def body(steps: Steps, result: Segmentation, method: OVDiff) -> str:
+def body(steps: Steps, result: Segmentation, method: Any) -> str:
     """Before and after refinement, and the pre-filter, as HTML."""
     nearest = Segmentation(steps.words, steps.scores.argmax().cpu().numpy())
     pictures = [
@@ -92,7 +93,7 @@ def _filter(steps: Steps) -> str:
     return f"{head}{first}<table>{rows}</table><table>{prompts}</table>{last}"
 
 
-def region(steps: Steps, result: Segmentation, method: OVDiff, label: int) -> str:
+def region(steps: Steps, result: Segmentation, method: Any, label: int) -> str:
     """Which prototypes decided one label's pixels, as HTML."""
     word = result.words[label - 1] if label else "background"
     where = np.asarray(result.labels == label)
@@ -105,7 +106,7 @@ def region(steps: Steps, result: Segmentation, method: OVDiff, label: int) -> st
     return "".join(parts)
 
 
-def decisions(steps: Steps, method: OVDiff, label: int, extractor: str, region: NDArray[np.bool_]) -> list[Decision]:
+def decisions(steps: Steps, method: Any, label: int, extractor: str, region: NDArray[np.bool_]) -> list[Decision]:
     """The prototypes that are nearest to the region's pixels, by their share of it; every pixel counts for one."""
     place = steps.matching.labels.index(label)
     owned, owners = steps.matching.sets[extractor][place], steps.matching.owners[place]
@@ -126,7 +127,7 @@ def decisions(steps: Steps, method: OVDiff, label: int, extractor: str, region: 
     return found
 
 
-def _decision(image: Image, method: OVDiff, decision: Decision) -> str:
+def _decision(image: Image, method: Any, decision: Decision) -> str:
     what = NAMES[decision.kind] + (f" {decision.source}" if decision.kind in (INSTANCE, PART) else "")
     text = f"{decision.extractor}: {decision.word}, {decision.side}, {what}: {decision.share:.0%} of the region"
     shown = [figure(image_bytes(enlarged(spotlight(image, decision.where), SMALL)), text)]
@@ -134,7 +135,7 @@ def _decision(image: Image, method: OVDiff, decision: Decision) -> str:
     return f"<div>{''.join(shown)}</div>"
 
 
-def _origins(method: OVDiff, decision: Decision) -> list[tuple[Image, str]]:
+def _origins(method: Any, decision: Decision) -> list[tuple[Image, str]]:
     """Support pictures with the places that went into the prototype."""
     folder = method.bank.path(decision.word)
     pictures, _ = read_pictures(folder, method.support.pictures)

@@ -21,10 +21,12 @@ from segwright.files.html import Page
 from segwright.files.record import plain
 from segwright.images import resize, stitch, windows
 from segwright.methods.base import Method, Trace, split_companions
+from segwright.methods.ovdiff import explain
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
 from segwright.methods.ovdiff.extractors import check_extractors, extract
 from segwright.methods.ovdiff.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
+from segwright.methods.ovdiff.steps import Matching, Steps
 from segwright.methods.ovdiff.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
@@ -98,34 +100,6 @@ class OVDiffSettings:
         if min(self.short_side, self.stride, *self.windows) < 1 or self.temperature <= 0:
             raise InputError("short_side, windows and stride must be 1 or more pixels, and temperature above 0")
         parse_refiners(self.refine)
-
-
-@dataclass(frozen=True)
-class Matching:
-    """What a photo is compared with: prototypes for each label that takes part, background (label 0) first if there is one.
-
-    Attributes:
-        labels: M labels, ascending.
-        owners: for each of them, the words whose prototypes it has, as places in the vocabulary.
-        sets: extractor -> for each of them and each of its owners, the prototypes.
-    """
-
-    labels: tuple[int, ...]
-    owners: tuple[tuple[int, ...], ...]
-    sets: dict[str, tuple[tuple[Prototypes, ...], ...]]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """One photo on its way, before refinement; ``explain`` shows it."""
-
-    image: Image
-    words: tuple[str, ...]
-    stuff: tuple[int, ...]  # places of the words that are stuff
-    filtered: Filtered | None
-    matching: Matching
-    cosines: Tensor  # (M, H', W') of ``matching.labels``, at the working size
-    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -352,16 +326,12 @@ class OVDiff(Method):
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""
-        from segwright.methods.ovdiff import explain
-
         steps = self.steps([image], words)[0]
         result = self.finish(steps)
         return Trace(result, partial(explain.body, steps, result, self), partial(explain.region, steps, result, self))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
-        from segwright.methods.ovdiff import explain
-
         return explain.page(image, self, words, title)
 
     def _notes(self, steps: Steps) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from segwright.files.html import Page, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
-from segwright.refine import G4SegSettings
 from segwright.refine.g4seg.method import DEFAULT, Pass, passes, starting_point
 from segwright.refine.g4seg.reconstruction import Reconstructor
+from segwright.refine.g4seg.settings import G4SegSettings
 from segwright.types import Image, Scores, Segmentation
 from segwright.weights import Networks
 

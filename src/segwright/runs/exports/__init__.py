@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from segwright.errors import InputError
+from segwright.files.places import find_place
 from segwright.runs.exports import coco, cvat, label_studio, labelme, parquet, voc, yolo
 from segwright.runs.exports.objects import ExportSettings
-from segwright.runs.places import find_place
 from segwright.runs.reading import Collection, open_run
 from segwright.runs.sources import file_bytes
 

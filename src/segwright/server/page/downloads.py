@@ -15,10 +15,10 @@ from PIL import Image as Pillow
 from segwright.files.disk import write_all
 from segwright.files.masks import encode_label_map
 from segwright.files.overlay import encode_overlay
+from segwright.files.places import Local
 from segwright.files.record import segments, versions
 from segwright.runs.exports.coco import write as write_coco
 from segwright.runs.exports.objects import ExportSettings
-from segwright.runs.places import Local
 from segwright.runs.reading import Collection, Done
 from segwright.types import Image, Segmentation
 

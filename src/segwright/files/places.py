@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 
 from segwright.errors import InputError, OutputError
 from segwright.files.disk import TEMPORARY, Content, write_all
-from segwright.files.journal import lock
+from segwright.files.lock import lock
 
 FLUSH = 10.0  # seconds between two copies of a growing file to an object store
 
@@ -71,8 +71,9 @@ def file_system(url: str) -> tuple[Any, str]:
 class Local:
     """A folder of this machine."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, what: str = "run") -> None:
+        """``what``: who works in it, for the sentence that keeps others out."""
+        self.folder, self.what = folder, what
         self._files: dict[str, BinaryIO] = {}
         self._lock: int | None = None
 
@@ -123,7 +124,7 @@ class Local:
             reason = error.strerror or error
             raise OutputError(f"{str(self.folder)!r} cannot be written ({reason}); choose another folder with -o") from error
         if self._lock is not None:
-            lock(self._lock, self.folder, "run")
+            lock(self._lock, self.folder, self.what)
         for parent, _, names in os.walk(self.folder):
             for name in names:
                 if name.startswith(TEMPORARY):
