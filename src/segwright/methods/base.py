@@ -19,7 +19,13 @@ from segwright.refine.pipeline import parse_refiners, refine
 from segwright.types import Image, Scores, Segmentation
 from segwright.weights import Networks, load, pick_device
 
-UNKNOWN: dict[str, Any] = {"preset": None, "device": None, "dtype": None, "settings": {}}  # of what is no method of ours
+UNKNOWN: dict[str, Any] = {
+    "method": None,
+    "preset": None,
+    "device": None,
+    "dtype": None,
+    "settings": {},
+}  # of what is no method of ours
 Progress = Callable[[str, int, int], object]  # (word, pictures made, of so many)
 
 
@@ -158,6 +164,7 @@ class Method(ABC):
         """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results."""
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
         kinds = sorted({*self.uses(), *(kind for refiner in row for kind in refiner.kinds)})
+        names = ",".join(refiner.name for refiner in row) or None
         preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
         return {
             "method": self.name,
@@ -165,7 +172,7 @@ class Method(ABC):
             "device": networks.device.type,
             "dtype": str(networks.dtype).removeprefix("torch."),
             "networks": {kind: networks.identity(kind) for kind in kinds},
-            "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"},
+            "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"} | {"refine": names},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
             "defaults": plain(preset),
             "versions": all_versions(),
