@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from segwright.errors import InputError, WeightsError
-from segwright.models.hub import Part, fetch
+from segwright.models import hub
+from segwright.models.hub import Fetching, Part, say_on_stderr
 from segwright.presets import CHOICES, Preset, default_preset, find_preset, preset_folder
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ DEVICES = ("cpu", "cuda", "mps")
 SAMPLE = 1 << 20  # bytes
 
 
-def print_to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def load(
     preset: str | os.PathLike[str] | None = None,
     device: str | None = None,
@@ -50,7 +46,7 @@ def load(
     captioner: str | None = None,
     vit: str | None = None,
     local_only: bool = False,
-    notify: Callable[[str], None] = print_to_stderr,
+    say: Callable[[str], None] = say_on_stderr,
 ) -> Networks:
     """The networks of a preset; each is read, and fetched if need be, when it is first used, and then kept.
 
@@ -60,7 +56,7 @@ def load(
         dtype: "float32", "bfloat16" or "float16".
         clip, captioner, vit: another companion ("clip-b16", "blip-large", "vit" ...), from the hub, for any preset.
         local_only: never ask the network.
-        notify: called with what is fetched and how large it is.
+        say: is told what is fetched and how large it is.
 
     Raises:
         WeightsError: unknown preset or missing folder.
@@ -75,7 +71,7 @@ def load(
             if name not in CHOICES[kind]:
                 raise InputError(f"{kind} must be one of {', '.join(CHOICES[kind])}, got {name!r}")
             swapped[kind] = CHOICES[kind][name]
-    return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, notify)
+    return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, say)
 
 
 def load_controlnet(
@@ -84,13 +80,13 @@ def load_controlnet(
     dtype: str = "float32",
     *,
     local_only: bool = False,
-    notify: Callable[[str], None] = print_to_stderr,
+    say: Callable[[str], None] = say_on_stderr,
 ) -> ControlNet:
     """A ControlNet from a folder, or a repository on the hub at a pinned revision.
 
     Args:
         source: the folder, or a ``Part`` whose files are ``config.json`` and ``diffusion_pytorch_model.safetensors``.
-        device, dtype, local_only, notify: as for ``load``.
+        device, dtype, local_only, say: as for ``load``.
 
     Raises:
         WeightsError: it is missing, damaged or cannot be fetched.
@@ -100,7 +96,10 @@ def load_controlnet(
 
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    folder = fetch(source, local_only, notify) if isinstance(source, Part) else Path(source).expanduser()
+    if isinstance(source, Part):
+        folder = hub.fetch(source, Fetching(DTYPES[dtype] != torch.float32, local_only, say=say))[0]
+    else:
+        folder = Path(source).expanduser()
     return open_controlnet(folder, pick_device(device), DTYPES[dtype])
 
 
@@ -130,7 +129,26 @@ class Networks:
     dtype: torch.dtype
     swapped: dict[str, Part] = field(default_factory=dict)
     local_only: bool = False
-    notify: Callable[[str], None] = print_to_stderr
+    say: Callable[[str], None] = say_on_stderr
+
+    def part(self, network: str) -> Part | None:
+        """The repository that a network comes from; None: from the preset's folder."""
+        return self.swapped.get(network) or self.preset.parts.get(network)
+
+    def prepare(self, networks: Sequence[str], verify: bool = False) -> None:
+        """Fetch all that is lacking of several networks, with one progress bar, and see that a folder preset has them.
+
+        Args:
+            verify: compare what is there already with its checksums.
+
+        Raises:
+            WeightsError: one of them cannot be had.
+        """
+        parts = [part for part in map(self.part, networks) if part is not None]
+        if parts:
+            hub.fetch(parts, replace(self._fetching, verify=verify))
+        for network in networks:
+            self.require(network)
 
     def folder(self, network: str) -> Path:
         """Where "diffusion", "clip", "captioner" or "vit" lies on disk, fetched first if need be.
@@ -138,20 +156,22 @@ class Networks:
         Raises:
             WeightsError: it is not there and cannot be fetched.
         """
-        part = self.swapped.get(network) or self.preset.parts.get(network)
+        part = self.part(network)
         if part is not None:
-            return fetch(part, self.local_only, self.notify)
+            return hub.fetch(part, self._fetching)[0]
         root = preset_folder(self.preset)
         return root if network == "diffusion" else root / network
 
     def identity(self, network: str) -> str:
-        """What tells these weights from others: repository and revision, or a checksum over the folder's weight files.
+        """What tells these weights from others: repository and commit as loaded, or a checksum over the folder's weight files.
 
-        The checksum is of each file's name, size and first and last megabyte.
+        The commit is known once the weights are on this machine, so they are fetched if need be. The checksum is of each
+        file's name, size and first and last megabyte.
         """
-        part = self.swapped.get(network) or self.preset.parts.get(network)
-        if part is not None:
-            return f"{part.repo}@{part.revision}"
+        if self.part(network) is not None:
+            folder = self.folder(network)
+            halved = any(folder.rglob("*.fp16.safetensors")) and not any(folder.rglob("*model.safetensors"))
+            return f"{hub.source(folder)}{' fp16' if halved else ''}"
         folder, digest = self.folder(network), hashlib.sha256()
         parts = ("unet", "vae", "text_encoder", "text_encoder_2") if network == "diffusion" else ("",)
         for path in sorted(p for name in parts for p in (folder / name).glob("*.safetensors")):
@@ -200,12 +220,18 @@ class Networks:
         Raises:
             WeightsError: it is not there.
         """
-        if network in self.swapped or self.preset.parts or (preset_folder(self.preset) / network / "config.json").is_file():
+        if network == "diffusion" or self.part(network) is not None:
+            return
+        if not self.preset.parts and (preset_folder(self.preset) / network / "config.json").is_file():
             return
         raise WeightsError(
             f"preset {self.preset.name!r} has no {network}; choose another preset (sd15 fetches one), "
             f"or put one into a folder preset as its folder {network!r}"
         )
+
+    @property
+    def _fetching(self) -> Fetching:
+        return Fetching(half=self.dtype != torch.float32, local_only=self.local_only, say=self.say)
 
     def _open(self, network: str) -> Any:
         from segwright.models import opening
