@@ -478,7 +478,7 @@ def test_a_cache_that_cannot_be_written(served: hub.Hub, tmp_path: Path, monkeyp
 
 
 FETCH = """
-import sys, huggingface_hub
+import sys, huggingface_hub.constants
 huggingface_hub.constants.ENDPOINT, huggingface_hub.constants.HF_HUB_CACHE = sys.argv[1:3]
 from segwright.models.hub import Fetching, File, Part, fetch
 part = Part(*sys.argv[3:5], "CC0", tuple(File(name, 0) for name in sys.argv[5:]))

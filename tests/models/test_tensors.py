@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +12,30 @@ import real_size
 import tiny
 import torch
 from hub_fixtures import OLD_VAE, blip, read, renamed, with_position_ids
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from segwright.errors import WeightsError
 from segwright.models.opening import OPENERS, open_diffusers
 from segwright.presets import CAPTIONERS, CLIPS, DIFFUSION, MAE, SAM, TAESD, VITS, Part
+from segwright.selfcheck.tensors import strangers
 
 CPU = torch.device("cpu")
 
 
-def digest(value: torch.Tensor) -> str:
-    data = value.detach().contiguous().view(-1).view(torch.uint8).numpy()
-    return f"{tuple(value.shape)} {hashlib.blake2b(memoryview(data), digest_size=16).hexdigest()}"
-
-
-def of_file(path: Path) -> Iterator[str]:
-    with safe_open(path, "pt") as file:
-        for name in file.keys():  # noqa: SIM118
-            value = file.get_tensor(name)
-            if value.is_floating_point():
-                yield digest(value)
-
-
-def networks(opened: Any) -> list[torch.nn.Module]:
-    """The modules of what an opener gives."""
-    if isinstance(opened, torch.nn.Module):
-        return [opened]
-    if hasattr(opened, "unet"):
-        return [opened.unet, opened.vae, *opened.text_encoders]
-    return [opened.model]
-
-
 def check(opened: Any, folder: Path) -> int:
-    """Compare all tensors, and count them."""
-    there = {text for path in folder.rglob("*.safetensors") for text in of_file(path)}
-    count = 0
-    for network in networks(opened):
-        for name, value in network.state_dict(keep_vars=False).items():
-            if value.is_floating_point():
-                assert digest(value) in there, f"{name} is not from the file"
-                count += 1
-        kept = {id(v) for v in network.state_dict(keep_vars=True).values()}
-        stray = [n for n, b in network.named_buffers() if b.is_floating_point() and id(b) not in kept]
-        assert not stray, f"{stray} are in no file"
+    """All tensors are of the folder's files; how many there are."""
+    count, strange = strangers(opened, folder)
+    assert not strange
     return count
+
+
+def test_a_tensor_of_no_file_is_a_stranger(tmp_path: Path) -> None:
+    folder = tiny.clip(tmp_path)
+    opened = OPENERS["clip"](folder, CPU, torch.float32)
+    opened.model.logit_scale.data += 1
+    assert strangers(opened, folder)[1] == ["model: logit_scale"]
+    opened = OPENERS["clip"](folder, CPU, torch.bfloat16)
+    assert strangers(opened, folder)[1] == []
 
 
 # Small networks, in every shape.
