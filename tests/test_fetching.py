@@ -70,7 +70,7 @@ def test_what_is_said_equals_what_is_fetched(stocked: hub.Hub, method: str, dtyp
     preset = presets.PRESETS["sd15"]
     expected = fetching.size(method, preset, dtype != "float32")
     assert f"{method} {human(fetching.size(method, preset))}" in fetching.describe()
-    fetching.prefetch(method, "sd15", dtype, say=lambda _: None)
+    fetching.prefetch(method, "sd15", dtype, notify=lambda _: None)
     assert bytes_of(stocked) == expected
 
 
@@ -134,19 +134,19 @@ def test_a_folder_that_is_there_is_not_written_into(stocked: hub.Hub, tmp_path: 
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thing").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
-        fetching.fetch("sd15", ["sclip"], tmp_path / "folder", say=lambda _: None)
+        fetching.fetch("sd15", ["sclip"], tmp_path / "folder", notify=lambda _: None)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "hub"]
 
 
 def test_unknown_methods_and_presets_on_this_machine_are_refused(stocked: hub.Hub) -> None:
     with pytest.raises(InputError, match="freeseg-diff"):
-        fetching.fetch("sd15", ["magic"], say=lambda _: None)
+        fetching.fetch("sd15", ["magic"], notify=lambda _: None)
     with pytest.raises(InputError, match="on this machine already"):
-        fetching.fetch("mini", say=lambda _: None)
+        fetching.fetch("mini", notify=lambda _: None)
 
 
 def test_the_identity_is_of_the_commit_that_was_loaded(stocked: hub.Hub) -> None:
-    networks = weights.load("sd15", "cpu", say=lambda _: None)
+    networks = weights.load("sd15", "cpu", notify=lambda _: None)
     captioner = presets.PRESETS["sd15"].parts["captioner"].repo
     commit = stocked.repos[captioner].refs["refs/pr/7"]
     assert networks.identity("captioner") == f"{captioner}@{commit}"
@@ -154,14 +154,14 @@ def test_the_identity_is_of_the_commit_that_was_loaded(stocked: hub.Hub) -> None
 
 
 def test_half_precision_files_load_and_are_another_identity(stocked: hub.Hub) -> None:
-    networks = weights.load("sd15", "cpu", "float16", say=lambda _: None)
+    networks = weights.load("sd15", "cpu", "float16", notify=lambda _: None)
     folder = networks.folder("diffusion")
     assert not (folder / "unet/diffusion_pytorch_model.safetensors").exists()
     assert networks.identity("diffusion").endswith(" fp16")
     found = load_file(folder / "unet/diffusion_pytorch_model.fp16.safetensors")
     assert all(found[name].equal(value) for name, value in networks.diffusion.unet.state_dict().items())
     assert networks.diffusion.vae.dtype.itemsize == 4
-    weights.load("sd15", "cpu", say=lambda _: None).prepare(["diffusion"])
+    weights.load("sd15", "cpu", notify=lambda _: None).prepare(["diffusion"])
     assert "fp16" not in networks.identity("diffusion")  # what is there in full precision is used
 
 

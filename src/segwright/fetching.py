@@ -12,7 +12,7 @@ from typing import Any
 
 from segwright.errors import InputError, OutputError, WeightsError
 from segwright.models import hub
-from segwright.models.hub import human, say_on_stderr
+from segwright.models.hub import human, print_to_stderr
 from segwright.presets import CHOICES, MADE, NETWORKS, PRESETS, Preset, find_preset, preset_folder
 from segwright.weights import Networks, load
 
@@ -77,14 +77,14 @@ def prefetch(
     settings: Mapping[str, Any] | None = None,
     words: bool = False,
     local_only: bool = False,
-    say: Callable[[str], None] = say_on_stderr,
+    notify: Callable[[str], None] = print_to_stderr,
 ) -> None:
     """Fetch all that a method will ask for, before any of its work is done; nothing to do for folders.
 
     Raises:
         WeightsError: it cannot be had, or a folder lacks it.
     """
-    networks = _networks(method, preset, dtype, local_only, say)
+    networks = _networks(method, preset, dtype, local_only, notify)
     networks.prepare(needs(method, networks.preset, settings, words))
 
 
@@ -93,9 +93,9 @@ def _networks(
     preset: str | os.PathLike[str] | None,
     dtype: str,
     local_only: bool = False,
-    say: Callable[[str], None] = say_on_stderr,
+    notify: Callable[[str], None] = print_to_stderr,
 ) -> Networks:
-    networks = load(preset, "cpu", dtype, local_only=local_only, say=say)
+    networks = load(preset, "cpu", dtype, local_only=local_only, notify=notify)
     if networks.preset.parts and method in OTHER_CLIP:
         return replace(networks, swapped={"clip": CHOICES["clip"][OTHER_CLIP[method]]})
     return networks
@@ -106,7 +106,7 @@ def fetch(
     methods: Sequence[str] | None = None,
     to: str | os.PathLike[str] | None = None,
     dtype: str = "float32",
-    say: Callable[[str], None] = say_on_stderr,
+    notify: Callable[[str], None] = print_to_stderr,
 ) -> Path:
     """Fetch and verify a preset's networks, and make a folder of them that works anywhere without network.
 
@@ -129,7 +129,7 @@ def fetch(
         raise InputError(f"preset {found.name!r} lies on this machine already; nothing is to be fetched")
     wanted = {part.repo: part for method in chosen for part in _parts(method, found, dtype)}
     half = dtype != "float32"
-    folders = hub.fetch(list(wanted.values()), hub.Fetching(half, verify=True, say=say))
+    folders = hub.fetch(list(wanted.values()), hub.Fetching(half, verify=True, notify=notify))
     if to is None:
         return folders[0]
     return _make_folder(found, chosen, dict(zip(wanted, folders, strict=True)), Path(to).expanduser(), dtype)

@@ -20,7 +20,7 @@ import torch
 
 from segwright.errors import InputError, WeightsError
 from segwright.models import hub
-from segwright.models.hub import Fetching, Part, say_on_stderr
+from segwright.models.hub import Fetching, Part, print_to_stderr
 from segwright.presets import CHOICES, Preset, default_preset, find_preset, preset_folder
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load(
     captioner: str | None = None,
     vit: str | None = None,
     local_only: bool = False,
-    say: Callable[[str], None] = say_on_stderr,
+    notify: Callable[[str], None] = print_to_stderr,
 ) -> Networks:
     """The networks of a preset; each is read, and fetched if need be, when it is first used, and then kept.
 
@@ -56,7 +56,7 @@ def load(
         dtype: "float32", "bfloat16" or "float16".
         clip, captioner, vit: another companion ("clip-b16", "blip-large", "vit" ...), from the hub, for any preset.
         local_only: never ask the network.
-        say: is told what is fetched and how large it is.
+        notify: called with what is fetched and how large it is.
 
     Raises:
         WeightsError: unknown preset or missing folder.
@@ -71,7 +71,7 @@ def load(
             if name not in CHOICES[kind]:
                 raise InputError(f"{kind} must be one of {', '.join(CHOICES[kind])}, got {name!r}")
             swapped[kind] = CHOICES[kind][name]
-    return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, say)
+    return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, notify)
 
 
 def load_controlnet(
@@ -80,13 +80,13 @@ def load_controlnet(
     dtype: str = "float32",
     *,
     local_only: bool = False,
-    say: Callable[[str], None] = say_on_stderr,
+    notify: Callable[[str], None] = print_to_stderr,
 ) -> ControlNet:
     """A ControlNet from a folder, or a repository on the hub at a pinned revision.
 
     Args:
         source: the folder, or a ``Part`` whose files are ``config.json`` and ``diffusion_pytorch_model.safetensors``.
-        device, dtype, local_only, say: as for ``load``.
+        device, dtype, local_only, notify: as for ``load``.
 
     Raises:
         WeightsError: it is missing, damaged or cannot be fetched.
@@ -97,7 +97,7 @@ def load_controlnet(
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     if isinstance(source, Part):
-        folder = hub.fetch(source, Fetching(DTYPES[dtype] != torch.float32, local_only, say=say))[0]
+        folder = hub.fetch(source, Fetching(DTYPES[dtype] != torch.float32, local_only, notify=notify))[0]
     else:
         folder = Path(source).expanduser()
     return open_controlnet(folder, pick_device(device), DTYPES[dtype])
@@ -129,7 +129,7 @@ class Networks:
     dtype: torch.dtype
     swapped: dict[str, Part] = field(default_factory=dict)
     local_only: bool = False
-    say: Callable[[str], None] = say_on_stderr
+    notify: Callable[[str], None] = print_to_stderr
 
     def part(self, network: str) -> Part | None:
         """The repository that a network comes from; None: from the preset's folder."""
@@ -231,7 +231,7 @@ class Networks:
 
     @property
     def _fetching(self) -> Fetching:
-        return Fetching(half=self.dtype != torch.float32, local_only=self.local_only, say=self.say)
+        return Fetching(half=self.dtype != torch.float32, local_only=self.local_only, notify=self.notify)
 
     def _open(self, network: str) -> Any:
         from segwright.models import opening

@@ -22,7 +22,7 @@ from segwright.models import download, trouble
 from segwright.models.hub import Fetching, File, Part, cached, fetch, find, human, source
 
 Files = dict[str, bytes]
-QUIET = Fetching(say=lambda _: None)
+QUIET = Fetching(notify=lambda _: None)
 REPO = "somebody/network"
 
 
@@ -106,12 +106,12 @@ def test_sizes_licence_and_free_space_are_said_before(served: hub.Hub) -> None:
     part = put(served)
     said: list[str] = []
     served.fault("/resolve/", lambda handler: said.append("moved") is not None)
-    fetch(part, Fetching(say=said.append))
+    fetch(part, Fetching(notify=said.append))
     told = " ".join(said[: said.index("moved")])
     for text in (REPO, "CC0", human(sum(f.size for f in part.files)), "free", huggingface_hub.constants.HF_HUB_CACHE):
         assert text in told
     said.clear()
-    fetch(part, Fetching(say=said.append))
+    fetch(part, Fetching(notify=said.append))
     assert not said
 
 
@@ -128,7 +128,7 @@ def test_several_parts_at_once_with_one_total(served: hub.Hub) -> None:
         served.add(f"somebody/n{number}", weights(1000 * number), COMMIT.format(number))
         parts.append(part_of(f"somebody/n{number}", weights(1000 * number), number))
     said: list[str] = []
-    folders = fetch([*parts, parts[0]], Fetching(say=said.append))
+    folders = fetch([*parts, parts[0]], Fetching(notify=said.append))
     assert [source(f) for f in folders] == [f"somebody/n{n}@{COMMIT.format(n)}" for n in (1, 2)]
     assert len(said) == 3
 
@@ -215,7 +215,7 @@ def test_a_pinned_pickle_is_converted_once(served: hub.Hub, pickle_part: Part, r
     from safetensors.torch import load, load_file
 
     said: list[str] = []
-    folder = fetch(pickle_part, Fetching(say=said.append))[0]
+    folder = fetch(pickle_part, Fetching(notify=said.append))[0]
     assert any("converted" in line for line in said)
     expected, found = load(repositories["captioner"]["model.safetensors"]), load_file(folder / "model.safetensors")
     assert set(found) == set(expected)
@@ -261,7 +261,7 @@ def test_a_stand_in_repository_is_announced_and_is_what_the_identity_says(served
     served.add("somebody/large", weights(5000), COMMIT.format(2))
     other = part_of("somebody/large", weights(5000), 2)
     said: list[str] = []
-    folder = fetch(replace(part, instead=other), Fetching(say=said.append))[0]
+    folder = fetch(replace(part, instead=other), Fetching(notify=said.append))[0]
     assert source(folder) == f"somebody/large@{COMMIT.format(2)}"
     assert any("in its place" in line for line in said)
     assert fetch(replace(part, instead=other), replace(QUIET, local_only=True)) == [folder]
@@ -374,7 +374,7 @@ def test_a_broken_off_fetch_goes_on_in_the_next_run(served: hub.Hub, monkeypatch
     assert len(leftovers(served)) == 1
     served.faults.clear()
     said: list[str] = []
-    fetch(part, Fetching(say=said.append))
+    fetch(part, Fetching(notify=said.append))
     assert served.sent[f"{REPO}/model.safetensors"] == size
     assert human(size - 400_000) in said[0]
     assert not leftovers(served)
@@ -418,7 +418,7 @@ def test_a_damaged_file_in_the_cache_is_found_and_fetched_again(served: hub.Hub)
     with pytest.raises(WeightsError, match="damaged"):
         fetch(part, replace(QUIET, verify=True, local_only=True))
     said: list[str] = []
-    folder = fetch(part, Fetching(say=said.append, verify=True))[0]
+    folder = fetch(part, Fetching(notify=said.append, verify=True))[0]
     assert any("damaged" in line for line in said)
     assert held(folder) == weights()
 
@@ -482,7 +482,7 @@ import sys, huggingface_hub.constants
 huggingface_hub.constants.ENDPOINT, huggingface_hub.constants.HF_HUB_CACHE = sys.argv[1:3]
 from segwright.models.hub import Fetching, File, Part, fetch
 part = Part(*sys.argv[3:5], "CC0", tuple(File(name, 0) for name in sys.argv[5:]))
-print(*fetch(part, Fetching(say=lambda _: None)))
+print(*fetch(part, Fetching(notify=lambda _: None)))
 """
 
 

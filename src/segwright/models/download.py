@@ -1,7 +1,7 @@
 """One file from the hub into its cache: resumed within the file, verified by size and checksum, one bar for all files.
 
 The hub's client gives the address, the token, proxies and certificates; the transfer is ours, because that client begins
-a file of 3.4 GB at its first byte again whenever it was broken off (its temporary files have random names since 1.20).
+a file of 3.4 GB at its first byte again whenever it was interrupted (its temporary files have random names since 1.20).
 """
 
 from __future__ import annotations

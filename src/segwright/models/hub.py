@@ -2,7 +2,7 @@
 ``segwright.weights`` and ``segwright.fetching``.
 
 The cache is the hub's own (``HF_HOME``), in its layout, so that files are shared with other programs. Files are moved by
-``segwright.models.download``, because the hub's client begins a file again that was broken off.
+``segwright.models.download``, because the hub's client downloads an interrupted file again from its first byte.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Remote:
     etag: str
 
 
-def say_on_stderr(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -122,13 +122,13 @@ class Fetching:
         half: take half-precision weights where there are any.
         local_only: never ask the network.
         verify: compare what is there already with its checksum, and fetch again what differs.
-        say: is told, a line at a time, what is fetched and what from.
+        notify: is told, a line at a time, what is fetched and what from.
     """
 
     half: bool = False
     local_only: bool = False
     verify: bool = False
-    say: Callable[[str], None] = say_on_stderr
+    notify: Callable[[str], None] = print_to_stderr
 
 
 def fetch(parts: Part | Sequence[Part], how: Fetching) -> list[Path]:
@@ -284,7 +284,7 @@ def _drop_damaged(part: Part, how: Fetching) -> None:
         if file.is_symlink() and file.is_file() and not is_whole(file, etag):
             if how.local_only or is_offline():
                 raise WeightsError(f"{file} is damaged: its contents do not have the checksum {etag}; fetch it with network")
-            how.say(f"{file} is damaged and is fetched again")
+            how.notify(f"{file} is damaged and is fetched again")
             file.resolve().unlink()
             file.unlink()
 
@@ -305,10 +305,12 @@ def _planned(part: Part, how: Fetching) -> Plan:
             return plan
     plan = _from_pickle(part)
     if plan is not None:
-        how.say(f"{part.repo} offers no safetensors; its pickle, pinned by checksum, is converted once, without running its code")
+        how.notify(
+            f"{part.repo} offers no safetensors; its pickle, pinned by checksum, is converted once, without running its code"
+        )
         return plan
     if part.instead is not None:
-        how.say(f"{part.repo} offers no safetensors; {part.instead.repo} is used in its place")
+        how.notify(f"{part.repo} offers no safetensors; {part.instead.repo} is used in its place")
         return _planned(part.instead, how) if find(part.instead, how.half) is None else Plan(part.instead, part.instead.revision)
     raise WeightsError(
         f"{part.repo} offers no safetensors weights, and segwright loads no pickles"
@@ -365,8 +367,8 @@ def _transfer(plans: Sequence[Plan], how: Fetching) -> None:
 
     total, free = sum(plan.size for plan in plans), room(cache())
     for plan in plans:
-        how.say(f"Fetching {plan.part.repo}, {human(plan.size)}, once, from the hub ({plan.part.licence})")
-    how.say(f"{human(total)} in all to {cache()} (HF_HOME), where {human(free)} are free")
+        how.notify(f"Fetching {plan.part.repo}, {human(plan.size)}, once, from the hub ({plan.part.licence})")
+    how.notify(f"{human(total)} in all to {cache()} (HF_HOME), where {human(free)} are free")
     if total + SPARE > free:
         raise WeightsError(
             f"{human(total)} are to be fetched to {cache()}, where {human(free)} are free; make room, or set HF_HOME"

@@ -154,10 +154,10 @@ def _fit(networks: Networks) -> Iterator[Finding]:
 
 def _captions(networks: Networks, shown: Sequence[Shown]) -> Iterator[Finding]:
     began = time.monotonic()
-    said = networks.captioner.caption([s.image for s in shown])
+    captions = networks.captioner.caption([s.image for s in shown])
     seconds = (time.monotonic() - began) / len(shown)
-    named = [any(name in text.lower() for name in s.names) for s, text in zip(shown, said, strict=True)]
-    for s, text, good in zip(shown, said, named, strict=True):
+    named = [any(name in text.lower() for name in s.names) for s, text in zip(shown, captions, strict=True)]
+    for s, text, good in zip(shown, captions, named, strict=True):
         yield Finding("captions", s.name, f"{text!r}", f"names {s.word}", good)
     share = sum(named) / len(named)
     yield Finding(
