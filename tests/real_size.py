@@ -132,12 +132,15 @@ def saved_names(network: Any) -> dict[str, str]:
     return {names[int(value.item())]: name for name, value in back.items()}
 
 
-def transformers(kind: Any, folder: Path, config: Any, positions: dict[str, int] | None = None) -> None:
-    """``positions``: names of the position_ids that older files hold, and their lengths."""
+def transformers(
+    kind: Any, folder: Path, config: Any, positions: dict[str, int] | None = None, batch_norms: tuple[str, ...] = ()
+) -> None:
+    """``positions``: names of the position_ids that older files hold, and their lengths; ``batch_norms`` count batches."""
     network = meta(kind, config)
     config_file(folder, config.to_dict() | {"architectures": [kind.__name__]})
     names = saved_names(network)
     extra = {name: torch.arange(size)[None] for name, size in (positions or {}).items()}
+    extra |= {f"{name}.num_batches_tracked": torch.tensor(7) for name in batch_norms}
     write(network, folder / "model.safetensors", lambda name: names.get(name, name), extra)
 
 
@@ -213,7 +216,7 @@ def groupvit(folder: Path) -> Path:
     ids = {"text_model.embeddings.position_ids": 77}
     clip_tokenizer(folder)
     tiny.CLIPImageProcessor().save_pretrained(folder)
-    transformers(GroupViTModel, folder, GroupViTConfig(), ids)
+    transformers(GroupViTModel, folder, GroupViTConfig(), ids, ("text_projection.1", "visual_projection.1"))
     return folder
 
 

@@ -90,12 +90,15 @@ def controlnet(options: argparse.Namespace) -> Any:
 def _refine(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from segwright.fetching import NEEDS
     from segwright.images import find_photos
     from segwright.runs.refine_masks import RefinementSettings, refine_masks
     from segwright.weights import load
 
     settings = RefinementSettings(options.refiners, crf=options.crf, g4seg=g4seg_settings(options))
     networks = load(options.preset, options.device, options.dtype)
+    if "g4seg" in options.refiners:
+        networks.prepare(NEEDS["g4seg"])
     count = len(find_photos(options.photo))
     outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings, controlnet(options))
     bad = 0
