@@ -25,6 +25,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "diffsegmenter": ("diffusion", "captioner"),
     "groupvit": ("groupvit", "captioner"),
     "clip-es": ("clip", "captioner"),
+    "cliper": ("diffusion", "clip", "captioner"),
+    "iseg": ("diffusion", "captioner"),
     "g4seg": ("diffusion", "clip"),
 }
 OTHER_CLIP = {"ovdiff": "clip-b16"}  # where the networks come from the hub (the published code)
@@ -33,6 +35,7 @@ RULES = {
     "ovdiff": "prefilter",
     "diffsegmenter": "reference",
     "clip-es": "reference",
+    "iseg": "reference",
 }  # their own ``candidates``
 CAPTION_RULES = ("paper", "reference")  # of ``candidates``: those that need a caption even where words are given
 WRITES_PROMPTS = ("diffsegmenter",)  # with the captioner, words given or not
