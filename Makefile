@@ -1,8 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# PyTorch's own builds for the CPU. The usual index's torch for Linux brings 3 GB of CUDA libraries.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test lint clean
+.PHONY: demo test real-size lint dist clean
 
 demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniature preset
 	$(BIN)/segwright segment src/segwright/mini/data/JPEGImages/val_0000[0-7].jpg --preset mini -o out/demo
@@ -10,14 +12,22 @@ demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniat
 test: $(VENV)/.installed-dev  ## the tests, offline
 	$(BIN)/python -m pytest
 
+real-size: $(VENV)/.installed-dev  ## networks of full size with random weights: 14 GB of disk, 12 GB of memory, about half an hour
+	$(BIN)/python -m pytest -m real_size -s -o tmp_path_retention_policy=none tests/models/test_tensors.py
+
 lint: $(VENV)/.installed-dev  ## style, types, import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+dist: $(VENV)/.installed-dev  ## wheel and source distribution into dist/
+	rm -rf dist
+	$(BIN)/python -m build -q
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	TORCH_CPU="$(TORCH_CPU)" .ci/torch $(BIN)/python
 	$(BIN)/pip install -q -c constraints.txt -e .
 	touch $@
 
@@ -27,4 +37,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out dist

@@ -1,10 +1,8 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import huggingface_hub
 import pytest
 import tiny
 import torch
@@ -182,97 +180,6 @@ def test_a_folder_without_a_part_can_be_used_for_the_others(folder: Path) -> Non
     shutil.rmtree(folder / "captioner")
     assert weights.load(folder, "cpu").clip
     refused(folder, "captioner", "captioner")
-
-
-# The hub, without a network.
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
-
-
-def offline(*_: Any, **__: Any) -> Any:
-    raise ConnectionError("no route\nto host")
-
-
-def test_without_network_the_ways_out_are_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("model_info", "snapshot_download", "get_repo_discussions"):
-        monkeypatch.setattr(huggingface_hub, name, offline)
-    for network in presets.NETWORKS:
-        for local_only in (True, False):
-            with pytest.raises(WeightsError) as caught:
-                getattr(weights.load("sd15", "cpu", local_only=local_only), network)
-            assert "--preset mini" in str(caught.value)
-            assert "FOLDER" in str(caught.value)
-            assert "\n" not in str(caught.value)
-    with pytest.raises(WeightsError, match="not been fetched"):
-        presets.preset_folder(presets.PRESETS["sd15"])
-
-
-def pretend_hub(monkeypatch: pytest.MonkeyPatch, source: Path, cache: Path, missing: str = "") -> list[dict[str, Any]]:
-    """A hub that holds one folder's files whatever is asked for."""
-    calls: list[dict[str, Any]] = []
-    files = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
-    listed = [SimpleNamespace(rfilename=f, size=1_000_000) for f in files if f != missing]
-
-    def download(repo: str, revision: str, allow_patterns: list[str]) -> str:
-        calls.append({"repo": repo, "revision": revision, "files": allow_patterns})
-        target = cache / f"models--{repo.replace('/', '--')}" / "snapshots" / revision.replace("/", "-")
-        for name in allow_patterns:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source / name, target / name)
-        return str(target)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.setattr(huggingface_hub, "model_info", lambda *_, **__: SimpleNamespace(siblings=listed))
-    return calls
-
-
-def test_the_first_use_says_what_is_fetched_and_the_second_fetches_nothing(
-    whole: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (whole / "clip" / "pytorch_model.bin").write_bytes(b"never")
-    calls = pretend_hub(monkeypatch, whole / "clip", cache)
-    said: list[str] = []
-    assert weights.load("sd15", "cpu", notify=said.append).clip
-    part = presets.CLIPS["clip-b32"]
-    assert len(said) == 1
-    assert part.repo in said[0]
-    assert "MB" in said[0]
-    assert calls[0]["revision"] == part.revision
-    assert set(calls[0]["files"]) <= set(part.files)
-    for name in ("model_info", "snapshot_download"):
-        monkeypatch.setattr(huggingface_hub, name, offline)
-    assert weights.load("sd15", "cpu", local_only=True, notify=said.append).clip
-    assert len(said) == 1
-    (whole / "clip" / "pytorch_model.bin").unlink()
-
-
-def test_weights_offered_by_the_hubs_converter(whole: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = pretend_hub(monkeypatch, whole / "captioner", cache)
-    talks = [
-        SimpleNamespace(is_pull_request=True, author="stranger", title=hub.OFFER, git_reference="refs/pr/1", num=1),
-        SimpleNamespace(is_pull_request=True, author=hub.BOT, title=hub.OFFER, git_reference="refs/pr/7", num=7),
-    ]
-    monkeypatch.setattr(huggingface_hub, "get_repo_discussions", lambda _: iter(talks))
-    assert weights.load("sd15", "cpu", notify=lambda _: None).captioner
-    assert calls[0]["revision"] == "refs/pr/7"
-    monkeypatch.setattr(huggingface_hub, "get_repo_discussions", offline)
-    assert weights.load("sd15", "cpu", local_only=True).captioner
-    monkeypatch.setattr(huggingface_hub, "get_repo_discussions", lambda _: iter(talks[:1]))
-    with pytest.raises(WeightsError, match="no safetensors"):
-        weights.load("mini", "cpu", clip="clip-b16").clip  # noqa: B018
-
-
-def test_a_repository_without_the_file_is_refused_before_anything_is_fetched(
-    whole: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = pretend_hub(monkeypatch, whole / "vit", cache, missing="model.safetensors")
-    with pytest.raises(WeightsError, match=r"model\.safetensors"):
-        weights.load("sd15", "cpu", vit="dinov2").vit  # noqa: B018
-    assert not calls
 
 
 def test_sizes_for_people() -> None:

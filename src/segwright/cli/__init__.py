@@ -10,12 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from segwright.cli import collections, diagnose, evaluate, mini, presets, prototypes, refine, segment, serve
+from segwright.cli import check, collections, diagnose, evaluate, fetch, mini, presets, prototypes, refine, segment, serve
 from segwright.cli.options import EPILOG
 from segwright.errors import SegwrightError
 
 ABOUT = "Cut out of a photograph whatever can be named, with frozen diffusion models and no training."
-COMMANDS = (segment, collections, refine, prototypes, presets, mini, evaluate, diagnose, serve)
+COMMANDS = (segment, collections, refine, prototypes, presets, fetch, check, mini, evaluate, diagnose, serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -113,7 +113,9 @@ def method_spec(options: argparse.Namespace) -> Any:
     """
     from segwright.methods.base import MethodSpec
 
-    return MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
+    spec = MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
+    fetch_first(options)
+    return spec
 
 
 def method(options: argparse.Namespace) -> Any:
@@ -123,6 +125,18 @@ def method(options: argparse.Namespace) -> Any:
         InputError: a setting that this method does not have.
     """
     return method_spec(options).load()
+
+
+def fetch_first(options: argparse.Namespace) -> None:
+    """Fetch all weights that the method will ask for, before any of its work is done.
+
+    Raises:
+        WeightsError: they cannot be had.
+    """
+    from segwright.fetching import prefetch
+
+    words = any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary"))
+    prefetch(options.method, options.preset, options.dtype, settings(options), words)
 
 
 def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:

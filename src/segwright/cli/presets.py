@@ -13,7 +13,8 @@ def add(commands: Any) -> None:
 
 
 def _presets(options: argparse.Namespace) -> int:
-    from segwright.presets import describe, find_preset, preset_folder
+    from segwright.fetching import describe
+    from segwright.presets import find_preset, preset_folder
 
     if options.path is not None:
         print(preset_folder(find_preset(options.path)))

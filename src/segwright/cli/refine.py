@@ -86,6 +86,7 @@ def g4seg(options: argparse.Namespace) -> Any:
 def _refine(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from segwright.fetching import NEEDS
     from segwright.images import find_photos
     from segwright.refine import CRF
     from segwright.refine.pipeline import parse_refiners
@@ -95,6 +96,8 @@ def _refine(options: argparse.Namespace) -> int:
     given = {"crf": CRF.of(options.crf), "g4seg": g4seg(options)}
     settings = RefinementSettings(parse_refiners(options.refiners, given))
     networks = load(options.preset, options.device, options.dtype)
+    if "g4seg" in options.refiners:
+        networks.prepare(NEEDS["g4seg"])
     count = len(find_photos(options.photo))
     outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings)
     bad = 0

@@ -18,7 +18,7 @@ from segwright.errors import SegwrightError, WeightsError
 from segwright.models.hub import reason
 from segwright.models.pixels import Pixels
 
-MEND = "fetch or copy it again"
+MEND = "segwright fetch PRESET fetches damaged files of a preset again; copy those of a folder of your own again"
 
 
 def open_diffusion(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
@@ -174,10 +174,10 @@ def _pixels(folder: Path) -> Pixels:
 
 
 def _diffusers(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    path = _weights(folder, "diffusion_pytorch_model")
+    path, variant = _weights(folder, "diffusion_pytorch_model")
     with _mended(path):
         model, info = kind.from_pretrained(
-            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, variant=variant, output_loading_info=True
         )
     return _frozen(model, info, path)
 
@@ -195,7 +195,7 @@ def open_diffusers(name: str, folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _transformers(kind: Any, folder: Path, dtype: torch.dtype, **extra: Any) -> Any:
-    path = _weights(folder, "model")
+    path, variant = _weights(folder, "model")
     with _mended(path):
         model, info = kind.from_pretrained(
             folder,
@@ -203,6 +203,7 @@ def _transformers(kind: Any, folder: Path, dtype: torch.dtype, **extra: Any) -> 
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            variant=variant,
             output_loading_info=True,
             **extra,
         )
@@ -220,22 +221,36 @@ def _frozen(model: Any, info: Mapping[str, Any], path: Path) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _weights(folder: Path, stem: str) -> Path:
-    """The safetensors file, whole (or the index of several), beside a config.json."""
+def _weights(folder: Path, stem: str) -> tuple[Path, str | None]:
+    """The safetensors file, whole (or the first of several), beside a config.json; "fp16" if it is there in half precision only."""
+    read_json(folder / "config.json")
+    variant = None if _names(folder, f"{stem}.safetensors") or not _names(folder, f"{stem}.fp16.safetensors") else "fp16"
+    names = _names(folder, f"{stem}.{variant}.safetensors" if variant else f"{stem}.safetensors")
+    for path in (folder / name for name in names or [f"{stem}.safetensors"]):
+        _check_whole(path)
+    return folder / names[0], variant
+
+
+def _names(folder: Path, name: str) -> list[str]:
+    """Files that hold the weights, by the index of several or one; empty: none."""
+    stem = name.removesuffix(".safetensors")
+    head, _, variant = stem.partition(".")
+    for index in (folder / f"{stem}.safetensors.index.json", folder / f"{head}.safetensors.index.{variant}.json"):
+        if index.is_file():
+            return sorted(set(read_json(index).get("weight_map", {}).values()))
+    return [name] if (folder / name).exists() else []
+
+
+def _check_whole(path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
-    read_json(folder / "config.json")
-    index = folder / f"{stem}.safetensors.index.json"
-    names = sorted(set(read_json(index).get("weight_map", {}).values())) if index.is_file() else [f"{stem}.safetensors"]
-    for path in (folder / name for name in names):
-        if not path.is_file():
-            raise WeightsError(f"{path} is missing from the weights folder (only safetensors are loaded); {MEND}")
-        try:
-            with safe_open(path, "pt") as file:
-                file.keys()
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is damaged or cut short ({reason(error)}); {MEND}") from error
-    return folder / names[0]
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing from the weights folder (only safetensors are loaded); {MEND}")
+    try:
+        with safe_open(path, "pt") as file:
+            file.keys()
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged or cut short ({reason(error)}); {MEND}") from error
 
 
 def _tokenizer(kind: str, folder: Path) -> Any:

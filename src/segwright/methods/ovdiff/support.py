@@ -97,8 +97,7 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
     """
     filled = settings.filled(networks)
     used = ["diffusion", *(e for e in filled.extractors or () if e != "sd"), *PROPOSALS[filled.proposals]]
-    for name in used[1:]:
-        networks.require(name)
+    networks.prepare(used)  # before a picture is drawn
     about: dict[str, Any] = {
         "preset": networks.preset.name if networks.preset.parts else Path(networks.preset.name).name,
         "networks": {name: networks.identity(name) for name in used},

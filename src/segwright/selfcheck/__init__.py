@@ -1,0 +1,1 @@
+"""The program examines itself on this machine with these weights: ``segwright check``."""

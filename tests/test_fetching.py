@@ -1,0 +1,193 @@
+"""From an empty cache to masks, and folders that work without network, on a hub of this machine with tiny weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hub
+import huggingface_hub
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from segwright import fetching, presets, weights
+from segwright.cli import main
+from segwright.errors import InputError, OutputError, WeightsError
+from segwright.methods import METHODS, find_method
+from segwright.mini.voc import data_folder
+from segwright.models.hub import human
+
+PHOTO = data_folder() / "JPEGImages" / "val_00000.jpg"
+
+
+def bytes_of(served: hub.Hub) -> int:
+    return sum(served.sent.values())
+
+
+def run(*arguments: object) -> int:
+    return main([str(a) for a in arguments])
+
+
+def test_the_default_command_from_an_empty_cache_to_masks(
+    stocked: hub.Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEGWRIGHT_PRESET", raising=False)
+    assert run("segment", PHOTO, "--words", "dog, car", "-o", tmp_path / "run") == 0
+    told = capsys.readouterr().err
+    sizes = fetching.size("freeseg-diff", presets.PRESETS["sd15"])
+    assert human(sizes) in told
+    assert bytes_of(stocked) == sizes
+    with Image.open(tmp_path / "run" / f"{PHOTO.stem}.png") as mask, Image.open(PHOTO) as photo:
+        assert mask.size == photo.size
+        assert set(np.unique(np.asarray(mask))) <= {0, 1, 2}
+    asked = len(stocked.log)
+    assert run("segment", PHOTO, "--words", "dog, car", "-o", tmp_path / "again") == 0
+    assert len(stocked.log) == asked
+    assert (tmp_path / "run" / f"{PHOTO.stem}.png").read_bytes() == (tmp_path / "again" / f"{PHOTO.stem}.png").read_bytes()
+
+
+def test_everything_is_fetched_before_the_work_begins(stocked: hub.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of OVDiff above all, which drew the first word's pictures before it asked for its extractors."""
+    monkeypatch.setenv("SEGWRIGHT_BANKS", str(tmp_path / "banks"))
+    stocked.fault("facebook/dino-vitb8", hub.status(404, X_Error_Code="RepoNotFound"))
+    opened: list[str] = []
+    monkeypatch.setattr(weights.Networks, "_open", lambda _, name: opened.append(name))
+    assert run("segment", PHOTO, "--words", "dog", "--method", "ovdiff", "-o", tmp_path / "run") == 2
+    assert not opened
+    assert not (tmp_path / "banks").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", [*METHODS, "g4seg"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_said_equals_what_is_fetched(stocked: hub.Hub, method: str, dtype: str) -> None:
+    preset = presets.PRESETS["sd15"]
+    expected = fetching.size(method, preset, dtype != "float32")
+    assert f"{method} {human(fetching.size(method, preset))}" in fetching.describe()
+    fetching.prefetch(method, "sd15", dtype, notify=lambda _: None)
+    assert bytes_of(stocked) == expected
+
+
+def test_every_method_says_what_it_needs() -> None:
+    assert set(fetching.NEEDS) == {*METHODS, "g4seg"}
+    own = {name: find_method(name).Settings().candidates for name in METHODS}
+    assert {name: rule for name, rule in own.items() if rule != "none"} == fetching.RULES
+
+
+SMALL: dict[str, dict[str, Any]] = {"iseg": {"heads": ()}}  # its own are heads that the small networks lack
+CALLS: list[tuple[str, dict[str, Any], list[str] | None]] = [
+    *((method, SMALL.get(method, {}), words) for method in METHODS if method != "ovdiff" for words in (None, ["dog", "car"])),
+    *(("freeseg-diff", {"backbone": kind}, None) for kind in ("clip", "vit", "rgb")),
+    ("freeseg-diff", {"candidates": "none"}, ["dog", "car"]),
+    ("sclip", {"candidates": "reference"}, ["dog", "car"]),
+    ("diffsegmenter", {"candidates": "none"}, ["dog", "car"]),
+]
+
+
+@pytest.mark.parametrize(("method", "settings", "words"), CALLS)
+def test_a_method_asks_for_no_network_that_was_not_fetched(
+    stocked: hub.Hub, monkeypatch: pytest.MonkeyPatch, method: str, settings: dict[str, Any], words: list[str] | None
+) -> None:
+    """The needs that are stated hold the networks that a run opens, and the other way round."""
+    import segwright as sw
+
+    opened: set[str] = set()
+    kept = weights.Networks._open
+
+    def spied(self: weights.Networks, name: str) -> Any:
+        opened.add(name)
+        return kept(self, name)
+
+    monkeypatch.setattr(weights.Networks, "_open", spied)
+    find_method(method).load("sd15", "cpu", **settings)(sw.read(PHOTO), words)
+    needed = set(fetching.needs(method, presets.PRESETS["sd15"], settings, words is not None))
+    assert opened == needed
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_folder_works_without_network(
+    stocked: hub.Hub, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("fetch", "sd15", "--to", tmp_path / "folder", "--dtype", dtype) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "folder")
+    about = json.loads((tmp_path / "folder" / "segwright.json").read_text())
+    assert about["preset"] == "sd15"
+    assert about["parts"]["clip"].startswith("openai/clip-vit-base-patch32@c237dc")
+    cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    cache.rename(cache.with_name("away"))
+    stocked.repos.clear()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert run("segment", PHOTO, "--preset", tmp_path / "folder", "--words", "dog, car", "-o", tmp_path / "run") == 0
+    assert not any(path.is_symlink() for path in (tmp_path / "folder").rglob("*"))
+    found = presets.find_preset(tmp_path / "folder")
+    assert (found.image_size, found.parts) == (512, {})
+
+
+def test_a_folder_keeps_its_presets_settings(tmp_path: Path) -> None:
+    (tmp_path / "segwright.json").write_text('{"preset": "sd21", "licence": "x"}')
+    assert presets.find_preset(tmp_path).image_size == 768
+    (tmp_path / "segwright.json").write_text('{"preset": "sd99"}')
+    with pytest.raises(WeightsError, match=r"segwright\.json"):
+        presets.find_preset(tmp_path)
+
+
+def test_a_folder_that_is_there_is_not_written_into(stocked: hub.Hub, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thing").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        fetching.fetch("sd15", ["sclip"], tmp_path / "folder", notify=lambda _: None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "hub"]
+
+
+def test_unknown_methods_and_presets_on_this_machine_are_refused(stocked: hub.Hub) -> None:
+    with pytest.raises(InputError, match="freeseg-diff"):
+        fetching.fetch("sd15", ["magic"], notify=lambda _: None)
+    with pytest.raises(InputError, match="on this machine already"):
+        fetching.fetch("mini", notify=lambda _: None)
+
+
+def test_the_identity_is_of_the_commit_that_was_loaded(stocked: hub.Hub) -> None:
+    networks = weights.load("sd15", "cpu", notify=lambda _: None)
+    captioner = presets.PRESETS["sd15"].parts["captioner"].repo
+    commit = stocked.repos[captioner].refs["refs/pr/7"]
+    assert networks.identity("captioner") == f"{captioner}@{commit}"
+    assert networks.identity("diffusion").endswith("@451f4fe16113bff5a5d2269ed5ad43b0592e9a14")
+
+
+def test_half_precision_files_load_and_are_another_identity(stocked: hub.Hub) -> None:
+    networks = weights.load("sd15", "cpu", "float16", notify=lambda _: None)
+    folder = networks.folder("diffusion")
+    assert not (folder / "unet/diffusion_pytorch_model.safetensors").exists()
+    assert networks.identity("diffusion").endswith(" fp16")
+    found = load_file(folder / "unet/diffusion_pytorch_model.fp16.safetensors")
+    assert all(found[name].equal(value) for name, value in networks.diffusion.unet.state_dict().items())
+    assert networks.diffusion.vae.dtype.itemsize == 4
+    weights.load("sd15", "cpu", notify=lambda _: None).prepare(["diffusion"])
+    assert "fp16" not in networks.identity("diffusion")  # what is there in full precision is used
+
+
+def test_the_command_itself_with_nothing_but_the_environment(
+    repositories: dict[str, dict[str, bytes]], served: hub.Hub, tmp_path: Path
+) -> None:
+    """As a user of a mirror has it: HF_ENDPOINT and HF_HOME, the presets as they ship, an empty cache."""
+    for network, part in presets.PRESETS["sd15"].parts.items():
+        if network in ("diffusion", "clip", "captioner"):
+            files = repositories[network]
+            small = {name: data for name, data in files.items() if not (part.converted and name.endswith(".safetensors"))}
+            served.add(part.repo, small, part.revision, talks=[])
+            if part.converted:
+                served.offer(part.repo, 12, {"model.safetensors": files["model.safetensors"]})
+    environment = {k: v for k, v in os.environ.items() if k not in ("SEGWRIGHT_PRESET", "HF_HUB_OFFLINE", "HF_HUB_CACHE")}
+    environment |= {"HF_ENDPOINT": served.address, "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "segwright.cli", "segment", str(PHOTO), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert "Fetching Salesforce/blip-image-captioning-base" in done.stderr
+    assert (tmp_path / "run" / f"{PHOTO.stem}.overlay.png").is_file()
+    assert (tmp_path / "home" / "hub").is_dir()
