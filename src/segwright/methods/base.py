@@ -19,7 +19,8 @@ from segwright.refine.pipeline import parse_refiners, refine
 from segwright.types import Image, Scores, Segmentation
 from segwright.weights import Networks, load, pick_device
 
-UNKNOWN: dict[str, Any] = {
+# Of what is no method of ours.
+UNKNOWN: dict[str, Any] = {"method": None, "preset": None, "device": None, "dtype": None, "settings": {}}
     "method": None,
     "preset": None,
     "device": None,
