@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniature preset
 	$(BIN)/segwright segment src/segwright/mini/data/JPEGImages/val_0000[0-7].jpg --preset mini -o out/demo
@@ -16,6 +16,11 @@ lint: $(VENV)/.installed-dev  ## style, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-dev  ## the documentation in site/; fails on any warning or broken link
+	$(BIN)/python tools/cli_page.py docs/reference/cli.md
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python tools/check_site.py site
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e .
@@ -27,4 +32,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out site .cache
