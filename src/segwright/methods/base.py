@@ -26,7 +26,9 @@ class MethodSpec:
 
     Attributes:
         name: one of ``METHODS``.
-        preset, device, dtype: as for ``segwright.weights.load``.
+        preset: as for ``segwright.weights.load``.
+        device: as for ``segwright.weights.load``.
+        dtype: as for ``segwright.weights.load``.
         settings: those of the method's ``Settings`` that were chosen; the others keep their defaults.
         extras: what the method's ``load`` takes beside its settings (OVDiff: bank, support, stuff).
         then: refiners put behind the method, each with its own settings, as (("g4seg", {"timestep": 400}), ("crf", {})).
@@ -56,7 +58,8 @@ class MethodSpec:
         """The method with its networks, refiners behind it.
 
         Raises:
-            InputError, WeightsError: as the method's ``load``.
+            InputError: as the method's ``load``.
+            WeightsError: as the method's ``load``.
         """
         loaded = find_method(self.name).load(self.preset, self.device, self.dtype, **self.extras, **self.settings)
         return Refined(loaded, self.then) if self.then else loaded
@@ -65,7 +68,8 @@ class MethodSpec:
         """What the result depends on, all defaults spelt out, without loading a network.
 
         Raises:
-            InputError, WeightsError: unusable settings, or an unknown preset or device.
+            InputError: unusable settings, or an unknown device.
+            WeightsError: an unknown preset.
         """
         preset = find_preset(default_preset() if self.preset is None else self.preset)
         return {

@@ -39,7 +39,8 @@ def explain(image: Image, method: Any, out: str | Path, words: Sequence[str] | N
         words: as for the method.
 
     Raises:
-        InputError, WeightsError: as the method; InputError for a method that has no such page.
+        InputError: as the method; or a method that has no such page.
+        WeightsError: as the method.
         OutputError: the page cannot be written.
     """
     make = PAGES.get(type(method))

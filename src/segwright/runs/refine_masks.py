@@ -29,11 +29,13 @@ HARD = G4SegSettings(soften=0.03)  # of the sides: a mask 16 times too coarse is
 
 @dataclass(frozen=True)
 class RefinementSettings:
-    """Attributes:
-    refiners: in order, joined by commas: g4seg, crf, pamr.
-    trust: how sure label maps are of their pixels (``refinement.coarse.hard_scores``).
-    crf: its constants, of ``segwright.refine.CRF_CONSTANTS``; hard masks need others than soft scores (docs/methods/g4seg.md).
-    g4seg: settings of that refiner; hard masks are softened at their outlines, else it would leave them alone.
+    """How masks from files are refined.
+
+    Attributes:
+        refiners: in order, joined by commas: g4seg, crf, pamr.
+        trust: how sure label maps are of their pixels, 0.75 .. 1 (``segwright.files.coarse_masks.hard_scores``).
+        crf: its constants, of ``segwright.refine.CRF_CONSTANTS``; hard masks need others than soft scores (docs/methods/g4seg.md).
+        g4seg: settings of that refiner; hard masks are softened at their outlines, else it would leave them alone.
     """
 
     refiners: str = "g4seg,crf"

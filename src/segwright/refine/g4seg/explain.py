@@ -53,7 +53,8 @@ def explain_g4seg(
         out: the HTML file; it holds its pictures itself and opens without a network.
 
     Raises:
-        InputError, WeightsError: as ``segwright.refine.g4seg.method``.
+        InputError: as ``segwright.refine.g4seg.method``.
+        WeightsError: as ``segwright.refine.g4seg.method``.
         OutputError: the page cannot be written.
     """
     return atomic_write(out, page(image, scores, networks, settings, title).encode("utf8"))
