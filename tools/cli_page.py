@@ -10,7 +10,9 @@ from pathlib import Path
 
 HEAD = """# Command line
 
-What `--help` prints, for every command. Exit codes: 0 done, 1 some photos could not be done, 2 nothing could be done, 130 interrupted.
+What `--help` prints, for every command.
+
+Exit codes: 0 done, 1 some photos could not be done, 2 nothing could be done, 130 interrupted.
 """
 
 
