@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 # PyTorch's own builds for the CPU. The usual index's torch for Linux brings 3 GB of CUDA libraries.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test real-size lint dist clean
+.PHONY: demo test real-size lint docs dist clean
 
 demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniature preset
 	$(BIN)/segwright segment src/segwright/mini/data/JPEGImages/val_0000[0-7].jpg --preset mini -o out/demo
@@ -25,6 +25,11 @@ dist: $(VENV)/.installed-dev  ## wheel and source distribution into dist/
 	rm -rf dist
 	$(BIN)/python -m build -q
 
+docs: $(VENV)/.installed-dev  ## the documentation in site/; fails on any warning or broken link
+	$(BIN)/python tools/cli_page.py docs/reference/cli.md
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python tools/check_site.py site
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	TORCH_CPU="$(TORCH_CPU)" .ci/torch $(BIN)/python
@@ -37,4 +42,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) out dist
+	rm -rf $(VENV) out dist site .cache

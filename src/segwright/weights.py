@@ -54,7 +54,9 @@ def load(
         preset: a name of ``PRESETS`` or a folder; ``default_preset()`` if None.
         device: "cpu", "cuda", "cuda:1", "mps"; the best there is if None.
         dtype: "float32", "bfloat16" or "float16".
-        clip, captioner, vit: another companion ("clip-b16", "blip-large", "vit" ...), from the hub, for any preset.
+        clip: another CLIP in place of the preset's, from the hub: "clip-b32" or "clip-b16".
+        captioner: another captioner, likewise: "blip-base" or "blip-large".
+        vit: another ViT, likewise: "dinov2" or "vit".
         local_only: never ask the network.
         notify: called with what is fetched and how large it is.
 
@@ -86,7 +88,10 @@ def load_controlnet(
 
     Args:
         source: the folder, or a ``Part`` whose files are ``config.json`` and ``diffusion_pytorch_model.safetensors``.
-        device, dtype, local_only, notify: as for ``load``.
+        device: as for ``load``.
+        dtype: as for ``load``.
+        local_only: as for ``load``.
+        notify: as for ``load``.
 
     Raises:
         WeightsError: it is missing, damaged or cannot be fetched.

@@ -35,10 +35,12 @@ class Shot:
 
 @dataclass(frozen=True)
 class Section:
-    """Attributes:
-    name: one of ``PARTS``.
-    title: heading.
-    parts: HTML text and pictures, in order.
+    """A part of the page.
+
+    Attributes:
+        name: one of ``PARTS``.
+        title: heading.
+        parts: HTML text and pictures, in order.
     """
 
     name: str

@@ -52,9 +52,11 @@ def diagnose(
         words: what to look for in the photo.
         prompt: holds every word; None: the photo's caption if it does, else "a photo of a WORD and a WORD".
         truth: a label map of the photo, label i + 1 for words[i], 0 background, 255 left out.
-        data: writes OUT/report.html, OUT/figures.json, OUT/figures.md and plots; a run that was
-            interrupted resumes from OUT/run.json and OUT/records.jsonl.
-        root, split, limit: of the data set, as ``segwright.open_dataset``; the first ``limit`` photos.
+        data: writes OUT/report.html, OUT/figures.json, OUT/figures.md and plots; an interrupted run resumes from OUT/run.json
+            and OUT/records.jsonl.
+        root: of the data set, as ``segwright.open_dataset``.
+        split: of the data set, likewise.
+        limit: only the first so many photos; None: all.
         only: some of "gradcam", "attention", "features", "conditioning".
 
     Returns:
@@ -62,7 +64,8 @@ def diagnose(
 
     Raises:
         InputError: neither or both of photo and data, unusable words, prompt, truth or settings.
-        WeightsError, OutputError: networks that cannot be loaded, files that cannot be written.
+        WeightsError: networks that cannot be loaded.
+        OutputError: files that cannot be written.
     """
     if (photo is None) == (data is None):
         raise InputError("give a photo or a data set, one of the two")

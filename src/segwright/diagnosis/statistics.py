@@ -94,9 +94,11 @@ class Paired:
 
     Attributes:
         count: pairs.
-        first, second: means.
+        first: mean of the first measurement.
+        second: mean of the second.
         difference: mean of the differences.
-        low, high: 95 % interval, bootstrap over pairs.
+        low: lower end of the 95 % interval, bootstrap over pairs.
+        high: its upper end.
         p: Wilcoxon's signed-rank test, two-sided; 1 where all pairs are equal.
         lower: share of pairs in which the second is lower.
     """

@@ -25,7 +25,8 @@ class Difference:
 
     Attributes:
         value: the difference of the two figures.
-        low, high: 95 % interval over paired resamples of the photos.
+        low: lower end of the 95 % interval over paired resamples of the photos.
+        high: its upper end.
         above: share of the resamples in which it is above 0.
     """
 

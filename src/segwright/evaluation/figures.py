@@ -25,6 +25,7 @@ class Cells:
 
     @classmethod
     def of(cls, matrix: Matrix) -> Cells:
+        """Those of a dense matrix that are not 0."""
         rows, columns = np.nonzero(matrix)
         return cls(rows, columns, matrix[rows, columns])
 
@@ -40,7 +41,9 @@ class Counted:
     """What every measure needs of P photos and C classes.
 
     Attributes:
-        hit, true, predicted: (P, C) float64 pixels right, in the truth, and predicted, of each class in each photo.
+        hit: (P, C) float64 pixels that are right, of each class in each photo.
+        true: (P, C) float64 pixels in the truth, likewise.
+        predicted: (P, C) float64 pixels predicted, likewise.
         per_image: (P,) mean IoU over the classes in the photo's truth; NaN where nothing counts.
         background: class 0 is background and one of the classes; else it has no truth and its IoU is not averaged.
     """

@@ -116,7 +116,13 @@ def table(
         out: holds a folder for every run, and NAME.md and NAME.json.
         preset: instead of the paper's; ``mini`` for the miniature world if None.
         bank: folder for OVDiff's prototypes; a sub-folder each for different ways to make them. Its cache if None.
-        device, dtype, limit, split, workers, batch, progress: as for ``evaluate``.
+        device: as for ``evaluate``.
+        dtype: as for ``evaluate``.
+        limit: as for ``evaluate``.
+        split: as for ``evaluate``.
+        workers: as for ``evaluate``.
+        batch: as for ``evaluate``.
+        progress: as for ``evaluate``.
 
     Raises:
         InputError: there is no such table.

@@ -29,7 +29,10 @@ def save(
     Args:
         path: NAME.png; the others are NAME.json and NAME.overlay.png. Missing folders are made.
         image: the (H, W, 3) uint8 photo of the label map's size, or None for no overlay.
-        photo, preset, settings, seed: for the record, see ``record``.
+        photo: where it came from, for the record.
+        preset: of the networks, for the record.
+        settings: the method's, a dataclass, for the record.
+        seed: for the record.
 
     Returns:
         The files written: label map, overlay if any, record.

@@ -264,7 +264,9 @@ class MethodSpec:
 
     Attributes:
         name: as for ``segwright.methods.find_method``.
-        preset, device, dtype: as for ``segwright.weights.load``.
+        preset: as for ``segwright.weights.load``.
+        device: as for ``segwright.weights.load``.
+        dtype: as for ``segwright.weights.load``.
         settings: those of the method's ``Settings`` that were chosen; the others keep their defaults.
         extras: what the method's ``load`` takes beside its settings: its ``options`` (OVDiff: bank, support, stuff), and
             single networks (clip="clip-b16").
@@ -306,7 +308,8 @@ class MethodSpec:
         """The method with its networks, refiners behind it.
 
         Raises:
-            InputError, WeightsError: as the method's ``load``.
+            InputError: as the method's ``load``.
+            WeightsError: as the method's ``load``.
         """
         return self._opened(self.device)
 

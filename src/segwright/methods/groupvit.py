@@ -28,7 +28,8 @@ class GroupViTSettings:
 
     Attributes:
         short: side of the resized photo's short edge (448).
-        window, stride: of the sliding windows (448 and 224).
+        window: side of the sliding windows (448).
+        stride: from one window to the next (224).
         templates: prompts, their embeddings averaged (the published code's seven).
         most: words that may win in one window, the nearest to it as a whole (5).
         threshold: probabilities below it are background (0.95 for VOC and COCO, 0.35 for Context).

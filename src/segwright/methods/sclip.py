@@ -38,7 +38,8 @@ class SCLIPSettings:
 
     Attributes:
         short: side of the resized photo's short edge (paper: 336; 560 for Cityscapes).
-        window, stride: of the sliding windows (paper: 224 and 112).
+        window: side of the sliding windows (paper: 224).
+        stride: from one window to the next (paper: 112).
         attention: of the last layer; "correlative" is the paper's, "value" and "plain" its ablation.
         templates: prompts, their embeddings averaged; None: the preset's own, else the paper's, CLIP's 80 for ImageNet.
         residual: keep the last block's residual path; None: as the preset has it, which is the published code's way except

@@ -183,7 +183,9 @@ def sliding(
     """(N, h, w): logits averaged over overlapping windows of the resized photo (``fitted``).
 
     Args:
-        short, window, stride: a paper's sizes, for a network of 224 pixels; scaled to this one.
+        short: the photo's short side in pixels as in a paper, for a network of 224 pixels; scaled to this one.
+        window: a window's side, likewise.
+        stride: from window to window, likewise.
         logits_of: normalised windows (n, 3, y, x) -> logits (n, N, y', x'), resized to the windows.
 
     Raises:

@@ -18,8 +18,9 @@ class Captioner:
     """A frozen ``transformers.BlipForConditionalGeneration``.
 
     Attributes:
-        beams, longest: beam search width and most tokens of a caption: what the folder's generation_config.json says,
-            else BLIP's own. Beam search without sampling: the same photo always gives the same words.
+        beams: width of the beam search: what the folder's generation_config.json says, else BLIP's own 3. Without sampling:
+            the same photo always gives the same words.
+        longest: most tokens of a caption, likewise; else 20.
     """
 
     def __init__(self, model: Any, tokenizer: Any, pixels: Pixels) -> None:

@@ -23,7 +23,8 @@ class Pixels:
 
     Attributes:
         side: height and width in pixels.
-        mean, std: per channel, of values in 0..1.
+        mean: per channel, of values in 0..1.
+        std: per channel, of values in 0..1.
         mode: torch's name of the resampling; always antialiased.
     """
 

@@ -99,7 +99,8 @@ def passes(
 
     Args:
         latents: (1, 4, h, w) of one photo, noised already. Up to ``BATCH`` prompts go through the U-Net at once.
-        factor, origin: as for ``embed_words``.
+        factor: as for ``embed_words``.
+        origin: as for ``embed_words``.
     """
     for i in range(0, len(prompts), BATCH):
         some = prompts[i : i + BATCH]

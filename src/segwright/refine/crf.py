@@ -119,7 +119,13 @@ def crf(
     Args:
         image: (H, W, 3) uint8 RGB.
         scores: (M, H, W), the photo's size, on the device where the work is done. Not modified.
-        iterations .. gt_prob: see ``CRFSettings``.
+        iterations: see ``CRFSettings``.
+        gaussian_sxy: see ``CRFSettings``.
+        gaussian_compat: see ``CRFSettings``.
+        bilateral_sxy: see ``CRFSettings``.
+        bilateral_srgb: see ``CRFSettings``.
+        bilateral_compat: see ``CRFSettings``.
+        gt_prob: see ``CRFSettings``.
         settings: a ``CRFSettings``, or the name of one in ``CRF_CONSTANTS``, in place of all the other keywords.
 
     Returns:

@@ -22,7 +22,8 @@ def explain(image: Image, method: Method, out: str | Path, words: Sequence[str] 
         words: as for the method.
 
     Raises:
-        InputError, WeightsError: as the method; InputError for a method that has no such page.
+        InputError: as the method; or a method that has no such page.
+        WeightsError: as the method.
         OutputError: the page cannot be written.
     """
     return atomic_write(out, method.explain(image, words, title).html().encode("utf8"))

@@ -31,9 +31,11 @@ REFINERS: dict[str, Refiner] = {"crf": CRF.of("cutler"), "g4seg": G4Seg(soften=0
 
 @dataclass(frozen=True)
 class RefinementSettings:
-    """Attributes:
-    refiners: a row of refiners or of their names, in order, joined by commas: g4seg, crf, pamr; a name means ``REFINERS``.
-    trust: how sure label maps are of their pixels (``segwright.files.coarse_masks.hard_scores``).
+    """How masks from files are refined.
+
+    Attributes:
+        refiners: a row of refiners or of their names, in order, joined by commas: g4seg, crf, pamr; a name means ``REFINERS``.
+        trust: how sure label maps are of their pixels, 0.75 .. 1 (``segwright.files.coarse_masks.hard_scores``).
     """
 
     refiners: Row = "g4seg,crf"

@@ -58,7 +58,8 @@ class Store:
     """An open run, held by one process at a time. Use it in a ``with``."""
 
     def __init__(self, place: Place, identity: Mapping[str, Any], restart: bool = False, retry: bool = False) -> None:
-        """
+        """Open or begin the run in a place.
+
         Args:
             identity: all on which a mask depends; a folder begun with another one is refused.
             restart: take the older run and its results out first.

@@ -77,9 +77,10 @@ class CLIPerSettings:
 
     Attributes:
         short: side of the resized photo's short edge, both sides in whole patches (336).
-        window, stride: of the sliding windows that are averaged with the whole photo, half and half; window 0 for none
-            (336 and 112; Context and Object 224). With none the published configurations say 0.3 for ``score`` and
-            ``threshold`` on Context, 0.5 on Object.
+        window: side of the sliding windows that are averaged with the whole photo, half and half; 0 for none (336; Context
+            and Object 224). With none the published configurations say 0.3 for ``score`` and ``threshold`` on Context, 0.5
+            on Object.
+        stride: from one window to the next (112).
         templates: prompts, their embeddings averaged; None: the preset's own, else CLIP's 80 (published for Context and
             Object; the file that the VOC configuration names is not in the published code).
         scale: cosines are multiplied by it times CLIP's own logit scale before the softmax (published: 50 with OpenAI's 100

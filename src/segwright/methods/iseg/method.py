@@ -77,7 +77,9 @@ class ISegSettings:
 
     Attributes:
         timestep: to which the photo is noised (100).
-        opening, joint, closing: the prompt is ``opening`` A ``joint`` B ... ``closing``, context words.
+        opening: the prompt's beginning; it is ``opening`` A ``joint`` B ... ``closing``, context words.
+        joint: between two words.
+        closing: after the last word.
         context: words that end the prompt; None: the preset's own background words, else the published nine.
         emphasis: the words' embeddings are multiplied by it (1.6).
         weights: of the cross-attention maps by resolution, in cells of a 64x64 latent; None: the preset's own, else the
@@ -85,8 +87,9 @@ class ISegSettings:
         layers: cross-attention layers; a U-Net that lacks one of them gives all that it has at these resolutions.
         cross_heads: for each resolution the heads that count, numbered over its layers in the order of a pass; None: all
             (Context and Object as published; for VOC see ``HEADS_VOC``, which only fits SD 2.1).
-        clusters, rounds: of the KL clustering of cells by their attention to the prompt; prototypes start on a grid of
-            about that many cells (32: 36 of 64 x 64) and are updated so many times (20). 0 clusters for none.
+        clusters: of the KL clustering of cells by their attention to the prompt; prototypes start on a grid of about that
+            many cells (32: 36 of 64 x 64). 0 for no clustering.
+        rounds: so many times prototypes are updated (20).
         layer: place among the decoder's finest self-attention layers (1: ``up_blocks.3.attentions.1``; see
             ``segwright.models.heads.finest_up``; the last where there are fewer).
         heads: of that layer, numbered from 0, averaged (1 and 2); () for all.

@@ -13,7 +13,8 @@ def nearest(original: Tensor, generated: Tensor, reach: float | None = None, blo
     """Eq. 8: for every cell of the reconstruction the cell of the photo of smallest cosine distance, the first of equals.
 
     Args:
-        original, generated: (C, N) features of any length, N cells of a square, row by row.
+        original: (C, N) features of the photo, of any length, N cells of a square, row by row.
+        generated: (C, N) features of the reconstruction, likewise.
         reach: how far away a cell may lie, as a share of the square's side; None: anywhere, as in the paper.
         block: cells of ``generated`` in one product; changes the memory only.
 

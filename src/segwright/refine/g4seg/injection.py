@@ -28,7 +28,8 @@ class Injection:
     Attributes:
         masks: (K, S, S) float32 in 0..1, the coarse masks on the square that the U-Net sees.
         tokens: (K, L) float32, 1 at the tokens of the class's name in its prompt, 0 elsewhere.
-        cross, self_: Eq. 5's weight for either attention; 0 leaves that attention as it is.
+        cross: Eq. 5's weight for cross-attention; 0 leaves it as it is.
+        self_: Eq. 5's weight for self-attention, likewise.
         half: a cell counts as inside if the mask covers at least this share of it; None: it counts by that share.
     """
 

@@ -38,7 +38,8 @@ class Pass:
         masks: (K, S, S) float32 in 0..1, their coarse masks on the U-Net's square.
         pictures: (K, 3, S, S) uint8, the reconstructions; empty without correspondence.
         matches: (K, grid * grid) int64, for each cell of the reconstruction the cell of the photo (Eq. 8).
-        before, after: (M, H, W) float32.
+        before: (M, H, W) float32 scores as they came.
+        after: (M, H, W) float32 scores after the pass.
     """
 
     labels: tuple[int, ...]
@@ -102,7 +103,8 @@ def g4seg_batch(
     """``g4seg`` of many photos, one after the other, so that no photo changes another's result; the classes of each go together.
 
     Raises:
-        InputError, WeightsError: as ``g4seg``; or the lists differ in length.
+        InputError: as ``g4seg``; or the lists differ in length.
+        WeightsError: as ``g4seg``.
     """
     pairs = check_pairs(images, scores)
     return [g4seg(photo, item, model=model, settings=settings, controlnet=controlnet) for photo, item in pairs]

@@ -18,7 +18,8 @@ class G4SegSettings:
 
     Attributes:
         timestep: that the photo is noised to, 1 .. 999 (Sec. VI, Fig. 4: 400).
-        cross, self_: injection weights of Eq. 5 for cross- and self-attention (not in the paper).
+        cross: injection weight of Eq. 5 for cross-attention (not in the paper).
+        self_: injection weight of Eq. 5 for self-attention (not in the paper).
         half: share of a cell that a mask must cover for the cell to be inside; None injects the share itself. The paper
             has binary masks and does not say how they are brought to the resolutions of the U-Net.
         beta: of Eq. 9, 0..1. 0.8 for open vocabulary, 0.9 for weakly supervised masks (Sec. VI).

@@ -17,11 +17,13 @@ MASKS = ("rle", "polygon")
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """Attributes:
-    min_area: parts of fewer pixels are left out.
-    simplify: how far a polygon may lie from the mask's edge, in pixels; 0: exact.
-    masks: "rle" or "polygon", where a format has both; None: the format's own choice.
-    copy_photos: put the photos beside their labels, where the format expects them.
+    """How a run's masks are written.
+
+    Attributes:
+        min_area: parts of fewer pixels are left out.
+        simplify: how far a polygon may lie from the mask's edge, in pixels; 0: exact.
+        masks: "rle" or "polygon", where a format has both; None: the format's own choice.
+        copy_photos: put the photos beside their labels, where the format expects them.
     """
 
     min_area: int = 0

@@ -23,11 +23,14 @@ def serve(
     """Serve the page until it is interrupted.
 
     Args:
-        preset, device, dtype: as for ``segwright.load``.
+        preset: as for ``segwright.load``.
+        device: as for ``segwright.load``.
+        dtype: as for ``segwright.load``.
         host: "127.0.0.1": this machine only; "0.0.0.0": everybody who can reach it, without a password.
         port: None: the first free one from 7860 on.
         banks: folder for the banks of prototypes made on the page (default: "page" in the cache of banks).
-        megabytes, megapixels: of an uploaded file, at most.
+        megabytes: of an uploaded file, at most.
+        megapixels: of an uploaded photo, at most.
 
     Raises:
         InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.

@@ -16,9 +16,11 @@ from segwright.types import Image
 
 @dataclass(frozen=True)
 class Limits:
-    """Attributes:
-    megabytes: of a file, at most; 1 is a million bytes.
-    megapixels: of a picture, at most; a photo of 16 needs some 2 GB with ten words.
+    """How large an upload may be.
+
+    Attributes:
+        megabytes: of a file, at most; 1 is a million bytes.
+        megapixels: of a picture, at most; a photo of 16 needs some 2 GB with ten words.
     """
 
     megabytes: float = 20.0
