@@ -21,12 +21,6 @@ from segwright.weights import Networks, load, pick_device
 
 # Of what is no method of ours.
 UNKNOWN: dict[str, Any] = {"method": None, "preset": None, "device": None, "dtype": None, "settings": {}}
-    "method": None,
-    "preset": None,
-    "device": None,
-    "dtype": None,
-    "settings": {},
-}  # of what is no method of ours
 Progress = Callable[[str, int, int], object]  # (word, pictures made, of so many)
 
 
