@@ -21,11 +21,13 @@ class Journal:
     """One folder's journal, held by one process at a time from ``open`` or ``begin`` on."""
 
     def __init__(self, place: Place, identity: Mapping[str, Any], head: str, lines: str, advice: str = "") -> None:
-        """
+        """Nothing is read, written or locked yet.
+
         Args:
             place: the folder.
             identity: all on which the results depend.
-            head, lines: names of the two files.
+            head: name of the file that holds the identity.
+            lines: name of the file of finished lines.
             advice: what else can be done about a folder with another identity.
         """
         self.place, self.head, self.lines = place, head, lines
