@@ -13,7 +13,7 @@ import numpy as np
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain, versions
-from segwright.presets import CHOICES
+from segwright.presets import CHOICES, NETWORKS, Preset
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import parse_refiners, refine
 from segwright.types import Image, Scores, Segmentation
@@ -74,7 +74,7 @@ class Method(ABC):
         without_background: settings for data sets in which every pixel has a class.
         by_data: settings that its paper has for one data set alone, by the data set's name.
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
-        needs: networks that not every preset has.
+        needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
     """
 
     name: ClassVar[str]
@@ -156,14 +156,34 @@ class Method(ABC):
         """Make what is made once for words; most methods make nothing."""
         return None
 
+    @classmethod
+    def asks_for(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
+        """The kinds of networks that the method itself opens, in any order: what is fetched beforehand, and what results depend on.
+
+        Args:
+            settings: of ``cls.Settings``.
+            words: a vocabulary is given.
+        """
+        return cls.needs
+
+    @classmethod
+    def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
+        """``asks_for``, and what the refiners of the settings ask for; in the order of ``NETWORKS``."""
+        row = parse_refiners(settings.refine, cls.refiners)
+        kinds = {*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)}
+        return tuple(kind for kind in NETWORKS if kind in kinds)
+
     def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner")
+        """The kinds of networks on which a result can depend, whether words are given or not."""
+        return self._uses(self.settings)
+
+    def _uses(self, settings: Any) -> tuple[str, ...]:
+        kinds = {kind for words in (True, False) for kind in self.opens(self.networks.preset, settings, words)}
+        return tuple(kind for kind in NETWORKS if kind in kinds)
 
     def identity(self) -> dict[str, Any]:
         """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results."""
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
-        kinds = sorted({*self.uses(), *(kind for refiner in row for kind in refiner.kinds)})
         names = ",".join(refiner.name for refiner in row) or None
         preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
         return {
@@ -171,9 +191,9 @@ class Method(ABC):
             "preset": os.path.basename(os.fspath(networks.preset.name).rstrip(os.sep)),
             "device": networks.device.type,
             "dtype": str(networks.dtype).removeprefix("torch."),
-            "networks": {kind: networks.identity(kind) for kind in kinds},
             "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"} | {"refine": names},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
+            "networks": {kind: networks.identity(kind) for kind in sorted(self.uses())},
             "defaults": plain(preset),
             "versions": all_versions(),
         }
@@ -192,7 +212,10 @@ class Method(ABC):
         Raises:
             InputError: the method has no such page.
         """
-        raise InputError(f"{self.name} has no page of its steps; freeseg-diff and ovdiff have one")
+        from segwright.methods import METHODS, find_method
+
+        shown = (name for name in METHODS if find_method(name).explain is not Method.explain)
+        raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(shown)}")
 
 
 def all_versions() -> dict[str, str | None]:
