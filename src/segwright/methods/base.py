@@ -173,16 +173,27 @@ class Method(ABC):
         kinds = {*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)}
         return tuple(kind for kind in NETWORKS if kind in kinds)
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend, whether words are given or not."""
-        return self._uses(self.settings)
+    def uses(self, words: bool | None = None) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend.
 
-    def _uses(self, settings: Any) -> tuple[str, ...]:
-        kinds = {kind for words in (True, False) for kind in self.opens(self.networks.preset, settings, words)}
+        Args:
+            words: a vocabulary is given, or none is; None: either way.
+        """
+        return self._uses(self.settings, words)
+
+    def _uses(self, settings: Any, words: bool | None) -> tuple[str, ...]:
+        ways = (True, False) if words is None else (words,)
+        kinds = {kind for way in ways for kind in self.opens(self.networks.preset, settings, way)}
         return tuple(kind for kind in NETWORKS if kind in kinds)
 
-    def identity(self) -> dict[str, Any]:
-        """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results."""
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results.
+
+        The commits of networks from the hub are known once these are on this machine, so they are fetched if need be.
+
+        Args:
+            words: as for ``uses``; a run says it, so that nothing is fetched that it will not open.
+        """
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
         names = ",".join(refiner.name for refiner in row) or None
         preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
@@ -193,7 +204,7 @@ class Method(ABC):
             "dtype": str(networks.dtype).removeprefix("torch."),
             "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"} | {"refine": names},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
-            "networks": {kind: networks.identity(kind) for kind in sorted(self.uses())},
+            "networks": {kind: networks.identity(kind) for kind in sorted(self.uses(words))},
             "defaults": plain(preset),
             "versions": all_versions(),
         }
@@ -255,8 +266,8 @@ class Then(Method):
     def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
         self.method.prepare(words, progress)
 
-    def identity(self) -> dict[str, Any]:
-        return self.method.identity() | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        return self.method.identity(words) | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
 
     def _refined(self, image: Image, result: Segmentation) -> Segmentation:
         if result.scores is None:
@@ -275,7 +286,7 @@ class FunctionMethod(Method):
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         return list(self.function(images, words))
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
         return {"method": name}
 
@@ -344,15 +355,16 @@ class MethodSpec:
             device = "cpu"
         self._opened(device).prepare(words)
 
-    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
+    def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
         """The method's, without reading weights.
 
         Args:
+            words: as for ``Method.uses``.
             elsewhere: its device need not be in this machine.
         """
         if not elsewhere or self.device is None:
-            return Loaded(self._opened(self.device)).identity()
-        return Loaded(self._opened("cpu")).identity() | {"device": self.device.partition(":")[0]}
+            return Loaded(self._opened(self.device)).identity(words)
+        return Loaded(self._opened("cpu")).identity(words) | {"device": self.device.partition(":")[0]}
 
     def with_settings(self, more: Mapping[str, Any]) -> MethodSpec:
         """With more settings."""
@@ -393,8 +405,8 @@ class Loaded:
     def prepare(self, words: Sequence[str]) -> None:
         self.method.prepare(words)
 
-    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
-        return UNKNOWN | {"versions": all_versions()} | self.method.identity()
+    def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
+        return UNKNOWN | {"versions": all_versions()} | self.method.identity(words)
 
     def with_settings(self, more: Mapping[str, Any]) -> Loaded:
         """With more settings."""

@@ -322,18 +322,18 @@ class OVDiff(Method):
         extractors = (NETWORK.get(name, name) for name in settings.extractors or preset.extractors)
         return (*cls.needs, *extractors, *needed(settings.candidates, True), *needed(settings.candidates, words))
 
-    def uses(self) -> tuple[str, ...]:
+    def uses(self, words: bool | None = None) -> tuple[str, ...]:
         """The kinds of networks on which a result can depend, with the bank's extractors where the settings name none."""
-        return self._uses(replace(self.settings, extractors=self._extractors))
+        return self._uses(replace(self.settings, extractors=self._extractors), words)
 
     @property
     def _extractors(self) -> tuple[str, ...]:
         return self.settings.extractors or self.support.filled(self.networks).extractors or ()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         """All that a result depends on; the bank by how its words were made, not by where it lies."""
         made = {"bank": plain(self.bank.settings), "stuff": sorted(word.casefold() for word in self.stuff)}
-        return super().identity() | made | {"words from": "caption" if self.own_bank else "bank"}
+        return super().identity(words) | made | {"words from": "caption" if self.own_bank else "bank"}
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""
