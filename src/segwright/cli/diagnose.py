@@ -33,11 +33,11 @@ def add(commands: Any) -> None:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from segwright.diagnosis.run import diagnose
-    from segwright.diagnosis.subject import DiagnoseSettings
-    from segwright.fetching import prefetch
+    from segwright.diagnosis.subject import NETWORKS, DiagnoseSettings
+    from segwright.weights import load
 
     given = {name: value for name in ("steps", "threshold", "seed") if (value := getattr(options, name)) is not None}
-    prefetch("freeseg-diff", options.preset, options.dtype)  # diffusion model, CLIP and captioner
+    load(options.preset, options.device, options.dtype).prepare(NETWORKS)
     page = diagnose(
         options.photo,
         vocabulary(options),

@@ -32,15 +32,15 @@ def add_networks(command: argparse.ArgumentParser) -> None:
 
 def add_method(command: argparse.ArgumentParser) -> None:
     """Words, networks, ``--method`` and every method's settings."""
-    from segwright.methods import METHODS
+    from segwright.methods import DEFAULT, METHODS
 
     add_words(command)
     add_networks(command)
     command.add_argument(
         "--method",
-        default="freeseg-diff",
+        default=DEFAULT,
         metavar="M",
-        help=f"{', '.join(METHODS)} or package.module:Class (default: freeseg-diff)",
+        help=f"{', '.join(METHODS)} or package.module:Class (default: {DEFAULT})",
     )
     command.add_argument(
         "--refine", metavar="R,R", help="what sharpens, in this order: crf, pamr, g4seg; or none (default: the method's own)"

@@ -86,7 +86,6 @@ def g4seg(options: argparse.Namespace) -> Any:
 def _refine(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segwright.fetching import NEEDS
     from segwright.images import find_photos
     from segwright.refine import CRF
     from segwright.refine.pipeline import parse_refiners
@@ -96,8 +95,7 @@ def _refine(options: argparse.Namespace) -> int:
     given = {"crf": CRF.of(options.crf), "g4seg": g4seg(options)}
     settings = RefinementSettings(parse_refiners(options.refiners, given))
     networks = load(options.preset, options.device, options.dtype)
-    if "g4seg" in options.refiners:
-        networks.prepare(NEEDS["g4seg"])
+    networks.prepare([kind for refiner in settings.row for kind in refiner.kinds])
     count = len(find_photos(options.photo))
     outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings)
     bad = 0

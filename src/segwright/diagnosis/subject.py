@@ -15,6 +15,7 @@ from segwright.types import Image
 from segwright.weights import Networks
 
 PARTS = ("gradcam", "attention", "features", "conditioning")
+NETWORKS = ("diffusion", "clip", "captioner")  # that a diagnosis runs on
 Truth = NDArray[np.int64]
 
 

@@ -255,7 +255,7 @@ def _run(spec: MethodSpec, job: Mapping[str, Any], dataset: Dataset, options: Op
     rules = job["protocol"] if job["protocol"] != "paper" or spec.kind.protocol in PAPERS else "segwright"
     find_protocol(rules, spec.kind)
     present, extra = bool(job.get("present_only")), tuple(job.get("extra_words", ()))
-    about = [spec.identity(), dataset.name, dataset.split, rules, options.limit, present, extra]
+    about = [spec.identity(words=True), dataset.name, dataset.split, rules, options.limit, present, extra]
     key = hashlib.sha256(encode_record({"about": about})).hexdigest()[:12]
     folder = options.out / "runs" / f"{spec.name}-{dataset.name}-{key}"
     report = evaluate(

@@ -13,7 +13,7 @@ import numpy as np
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain, versions
-from segwright.presets import CHOICES
+from segwright.presets import CHOICES, NETWORKS, Preset
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import parse_refiners, refine
 from segwright.types import Image, Scores, Segmentation
@@ -69,7 +69,7 @@ class Method(ABC):
         without_background: settings for data sets in which every pixel has a class.
         by_data: settings that its paper has for one data set alone, by the data set's name.
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
-        needs: networks that not every preset has.
+        needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
     """
 
     name: ClassVar[str]
@@ -151,14 +151,45 @@ class Method(ABC):
         """Make what is made once for words; most methods make nothing."""
         return None
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner")
+    @classmethod
+    def asks_for(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
+        """The kinds of networks that the method itself opens, in any order: what is fetched beforehand, and what results depend on.
 
-    def identity(self) -> dict[str, Any]:
-        """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results."""
+        Args:
+            settings: of ``cls.Settings``.
+            words: a vocabulary is given.
+        """
+        return cls.needs
+
+    @classmethod
+    def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
+        """``asks_for``, and what the refiners of the settings ask for; in the order of ``NETWORKS``."""
+        row = parse_refiners(settings.refine, cls.refiners)
+        kinds = {*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)}
+        return tuple(kind for kind in NETWORKS if kind in kinds)
+
+    def uses(self, words: bool | None = None) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend.
+
+        Args:
+            words: a vocabulary is given, or none is; None: either way.
+        """
+        return self._uses(self.settings, words)
+
+    def _uses(self, settings: Any, words: bool | None) -> tuple[str, ...]:
+        ways = (True, False) if words is None else (words,)
+        kinds = {kind for way in ways for kind in self.opens(self.networks.preset, settings, way)}
+        return tuple(kind for kind in NETWORKS if kind in kinds)
+
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results.
+
+        The commits of networks from the hub are known once these are on this machine, so they are fetched if need be.
+
+        Args:
+            words: as for ``uses``; a run says it, so that nothing is fetched that it will not open.
+        """
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
-        kinds = sorted({*self.uses(), *(kind for refiner in row for kind in refiner.kinds)})
         names = ",".join(refiner.name for refiner in row) or None
         preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
         return {
@@ -166,9 +197,9 @@ class Method(ABC):
             "preset": os.path.basename(os.fspath(networks.preset.name).rstrip(os.sep)),
             "device": networks.device.type,
             "dtype": str(networks.dtype).removeprefix("torch."),
-            "networks": {kind: networks.identity(kind) for kind in kinds},
             "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"} | {"refine": names},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
+            "networks": {kind: networks.identity(kind) for kind in sorted(self.uses(words))},
             "defaults": plain(preset),
             "versions": all_versions(),
         }
@@ -187,7 +218,10 @@ class Method(ABC):
         Raises:
             InputError: the method has no such page.
         """
-        raise InputError(f"{self.name} has no page of its steps; freeseg-diff and ovdiff have one")
+        from segwright.methods import METHODS, find_method
+
+        shown = (name for name in METHODS if find_method(name).explain is not Method.explain)
+        raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(shown)}")
 
 
 def all_versions() -> dict[str, str | None]:
@@ -227,8 +261,8 @@ class Then(Method):
     def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
         self.method.prepare(words, progress)
 
-    def identity(self) -> dict[str, Any]:
-        return self.method.identity() | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        return self.method.identity(words) | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
 
     def _refined(self, image: Image, result: Segmentation) -> Segmentation:
         if result.scores is None:
@@ -247,7 +281,7 @@ class FunctionMethod(Method):
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         return list(self.function(images, words))
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
         return {"method": name}
 
@@ -319,15 +353,16 @@ class MethodSpec:
             device = "cpu"
         self._opened(device).prepare(words)
 
-    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
+    def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
         """The method's, without reading weights.
 
         Args:
+            words: as for ``Method.uses``.
             elsewhere: its device need not be in this machine.
         """
         if not elsewhere or self.device is None:
-            return Loaded(self._opened(self.device)).identity()
-        return Loaded(self._opened("cpu")).identity() | {"device": self.device.partition(":")[0]}
+            return Loaded(self._opened(self.device)).identity(words)
+        return Loaded(self._opened("cpu")).identity(words) | {"device": self.device.partition(":")[0]}
 
     def with_settings(self, more: Mapping[str, Any]) -> MethodSpec:
         """With more settings."""
@@ -368,8 +403,8 @@ class Loaded:
     def prepare(self, words: Sequence[str]) -> None:
         self.method.prepare(words)
 
-    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
-        return UNKNOWN | {"versions": all_versions()} | self.method.identity()
+    def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
+        return UNKNOWN | {"versions": all_versions()} | self.method.identity(words)
 
     def with_settings(self, more: Mapping[str, Any]) -> Loaded:
         """With more settings."""

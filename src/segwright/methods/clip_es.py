@@ -87,6 +87,7 @@ class CLIPES(Segmenter):
     settings: CLIPESSettings = field(default_factory=CLIPESSettings)
     name: ClassVar = "clip-es"
     Settings: ClassVar = CLIPESSettings
+    needs: ClassVar = ("clip",)
     paper: ClassVar = "CLIP-ES (Lin et al., CVPR 2023)"
     protocol: ClassVar = "whole"
 

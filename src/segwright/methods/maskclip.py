@@ -84,6 +84,7 @@ class MaskCLIP(Segmenter):
     settings: MaskCLIPSettings = field(default_factory=MaskCLIPSettings)
     name: ClassVar = "maskclip"
     Settings: ClassVar = MaskCLIPSettings
+    needs: ClassVar = ("clip",)
     paper: ClassVar = "MaskCLIP (Zhou, Loy and Dai, ECCV 2022)"
     protocol: ClassVar = "tcl"
     without_background: ClassVar = {"background": ()}

@@ -89,6 +89,7 @@ class SCLIP(Segmenter):
     settings: SCLIPSettings = field(default_factory=SCLIPSettings)
     name: ClassVar = "sclip"
     Settings: ClassVar = SCLIPSettings
+    needs: ClassVar = ("clip",)
     paper: ClassVar = "SCLIP (Wang, Mei and Yuille, ECCV 2024)"
     protocol: ClassVar = "sclip"
     without_background: ClassVar = {"background": (), "threshold": 0.0, "area": 0.0}

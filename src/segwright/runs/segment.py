@@ -97,7 +97,7 @@ def segment(
 
 def identity(method: Any, words: Sequence[str] | None, engine: str = "local") -> dict[str, Any]:
     """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
-    known = as_source(method).identity(elsewhere=engine == "ray")
+    known = as_source(method).identity(words is not None, elsewhere=engine == "ray")
     return {"format": 2, **known, "words": words, "seed": known["settings"].get("seed")}
 
 
@@ -131,7 +131,7 @@ def _work(
     if engine == "ray":
         from segwright.runs.on_ray import work
 
-        gpus = 1 if source.identity(elsewhere=True)["device"] == "cuda" else 0
+        gpus = 1 if source.identity(words is not None, elsewhere=True)["device"] == "cuda" else 0
         yield from work(source, todo, words, batch, workers, address, gpus)
     elif several:
         yield from parallel(source, todo, partial(make, words=words, batch=batch), workers)

@@ -23,7 +23,7 @@ from segwright.files.disk import atomic_write
 from segwright.methods.ovdiff.attribution import attribution_masks, proposal_masks
 from segwright.methods.ovdiff.averaging import PARTS, build
 from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, same_kind, write_tensors
-from segwright.methods.ovdiff.extractors import check_extractors, extract
+from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
 from segwright.methods.ovdiff.proposals import PROPOSALS, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
@@ -96,7 +96,7 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
         WeightsError: a folder preset lacks a network that they need.
     """
     filled = settings.filled(networks)
-    used = ["diffusion", *(e for e in filled.extractors or () if e != "sd"), *PROPOSALS[filled.proposals]]
+    used = ["diffusion", *(e for e in filled.extractors or () if e not in NETWORK), *PROPOSALS[filled.proposals]]
     networks.prepare(used)  # before a picture is drawn
     about: dict[str, Any] = {
         "preset": networks.preset.name if networks.preset.parts else Path(networks.preset.name).name,
