@@ -81,13 +81,22 @@ def prefetch(
     words: bool = False,
     local_only: bool = False,
     notify: Callable[[str], None] = print_to_stderr,
+    *,
+    single: Mapping[str, Any] | None = None,
 ) -> None:
     """Fetch all that a method will ask for, before any of its work is done; nothing to do for folders.
+
+    What a method of another package asks for is fetched when it is first used.
+
+    Args:
+        single: networks in place of the preset's, as ``segwright.load`` takes them.
 
     Raises:
         WeightsError: it cannot be had, or a folder lacks it.
     """
-    networks = _networks(method, preset, dtype, local_only, notify)
+    networks = _networks(method, preset, dtype, local_only, notify, single=single)
+    if method not in NEEDS:
+        return
     networks.prepare(needs(method, networks.preset, settings, words))
 
 
@@ -97,10 +106,12 @@ def _networks(
     dtype: str,
     local_only: bool = False,
     notify: Callable[[str], None] = print_to_stderr,
+    *,
+    single: Mapping[str, Any] | None = None,
 ) -> Networks:
-    networks = load(preset, "cpu", dtype, local_only=local_only, notify=notify)
-    if networks.preset.parts and method in OTHER_CLIP:
-        return replace(networks, swapped={"clip": CHOICES["clip"][OTHER_CLIP[method]]})
+    networks = load(preset, "cpu", dtype, local_only=local_only, notify=notify, **(single or {}))
+    if networks.preset.parts and method in OTHER_CLIP and "clip" not in networks.swapped:
+        return replace(networks, swapped={**networks.swapped, "clip": CHOICES["clip"][OTHER_CLIP[method]]})
     return networks
 
 

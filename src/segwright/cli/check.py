@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segwright.cli.options import add_networks, split
+from segwright.cli.options import add_networks, networks, split
 
 
 def add(commands: Any) -> None:
@@ -26,7 +26,7 @@ def _check(options: argparse.Namespace) -> int:
 
     methods = None if options.methods is None else split(options.methods)
     found = []
-    for finding in examine(options.preset, options.device, options.dtype, methods, options.pictures):
+    for finding in examine(options.preset, options.device, options.dtype, methods, options.pictures, **networks(options)):
         print(line(finding), flush=True)
         found.append(finding)
     print(verdict(found))
