@@ -290,7 +290,12 @@ def describe(kind: type, before: str = "", changes: Any = None) -> list[Setting]
 
 
 def documented(kind: type) -> dict[str, str]:
-    """What the "Attributes:" of a class's docstring say of each of its fields; "window, stride: ..." is of both."""
+    """What the "Attributes:" of a class's docstring, or of its bases', say of each field; "window, stride: ..." is of both."""
+    above = [documented(base) for base in reversed(kind.__bases__) if is_dataclass(base)]
+    return {name: text for notes in (*above, _attributes(kind)) for name, text in notes.items()}
+
+
+def _attributes(kind: type) -> dict[str, str]:
     lines = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:")[2].splitlines()[1:]
     margin = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
     out: dict[str, str] = {}

@@ -10,7 +10,7 @@ from segwright.cli.options import add_networks, networks, split
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("check", help="examine this machine and these weights, on pictures whose content is known")
+    command = commands.add_parser("check", help="examine this machine and these weights on known pictures")
     add_networks(command)
     command.add_argument(
         "--for", dest="methods", metavar="M,M", help="methods (default: those that need no more than freeseg-diff)"

@@ -11,7 +11,7 @@ from segwright.cli.options import EPILOG, add_networks, add_set, add_words, netw
 def add(commands: Any) -> None:
     command = commands.add_parser(
         "diagnose",
-        help="show and measure where CLIP's and the diffusion model's features fail on a photo or a data set",
+        help="where CLIP's and diffusion features fail, shown and measured",
         epilog=EPILOG,
     )
     command.add_argument("photo", nargs="?", metavar="PHOTO")

@@ -38,7 +38,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    command = commands.add_parser("compare", help="reports side by side, with paired bootstrap differences to the first")
+    command = commands.add_parser("compare", help="reports side by side, differences to the first bootstrapped")
     command.add_argument("reports", nargs="+", metavar="REPORT")
     command.add_argument("--measure", choices=("miou", "miou_without_background", "miou_per_image", "pixel_accuracy"))
     command.set_defaults(run=_compare)
