@@ -48,13 +48,20 @@ def prefetch(
     words: bool = False,
     local_only: bool = False,
     notify: Callable[[str], None] = print_to_stderr,
+    *,
+    single: Mapping[str, Any] | None = None,
 ) -> None:
     """Fetch all that a method will ask for, before any of its work is done; nothing to do for folders.
+
+    What a method of another package asks for is fetched when it is first used.
+
+    Args:
+        single: networks in place of the preset's, as ``segwright.load`` takes them.
 
     Raises:
         WeightsError: it cannot be had, or a folder lacks it.
     """
-    networks = _networks(method, preset, dtype, local_only=local_only, notify=notify)
+    networks = _networks(method, preset, dtype, local_only=local_only, notify=notify, **(single or {}))
     networks.prepare(needs(method, networks.preset, settings, words))
 
 

@@ -207,7 +207,7 @@ GROUPVIT = Part(
     _files(_CLIP, model=223_000_000),
     converted=True,
 )
-CHOICES = {"clip": CLIPS, "captioner": CAPTIONERS, "vit": VITS}
+CHOICES = {"clip": CLIPS, "captioner": CAPTIONERS, "vit": VITS, "diffusion": DIFFUSION}
 MADE = "segwright.json"  # in a folder that ``segwright fetch --to`` made: the preset's name, its parts and licences
 NETWORKS = ("diffusion", "clip", "captioner", "vit", "dino", "mae", "sam", "groupvit")
 
@@ -280,6 +280,14 @@ def _folder_preset(name: str, folder: Path) -> Preset:
         return Preset(name, extractors=there, licence="as the folder's owner says")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder / MADE} does not say which preset this is; fetch the folder again") from error
+
+
+def with_diffusion(preset: Preset, name: str) -> Preset:
+    """A preset with what it says of its diffusion model taken from the preset ``name``."""
+    other = PRESETS[name]
+    own = {key: getattr(other, key) for key in ("image_size", "features", "matching", "sampling")}
+    cross = replace(preset.defaults, cross=other.defaults.cross)
+    return replace(preset, **own, defaults=cross)
 
 
 def preset_folder(preset: Preset) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_networks
+from segwright.cli.options import EPILOG, add_networks, networks
 
 
 def add(commands: Any) -> None:
@@ -23,5 +23,5 @@ def _serve(options: argparse.Namespace) -> int:
     from segwright.server.page import serve
 
     limits = (options.megabytes, options.megapixels)
-    serve(options.preset, options.device, options.dtype, options.host, options.port, options.banks, *limits)
+    serve(options.preset, options.device, options.dtype, options.host, options.port, options.banks, *limits, **networks(options))
     return 0

@@ -15,7 +15,8 @@ from segwright.files.html import Page
 from segwright.files.record import plain, versions
 from segwright.presets import CHOICES, NETWORKS, Preset
 from segwright.refine.base import Refiner
-from segwright.refine.pipeline import parse_refiners, refine
+from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
+from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
 from segwright.types import Image, Scores, Segmentation
 from segwright.weights import Networks, load, pick_device
 
@@ -65,7 +66,7 @@ class Method(ABC):
         paper: where it comes from.
         protocol: how its paper measured, a key of ``segwright.evaluation.protocols.PAPERS``; None: no paper did.
         Settings: the frozen dataclass of its settings; all have defaults.
-        options: what ``load`` takes beside settings.
+        options: what ``load`` takes beside settings, and the type of each.
         without_background: settings for data sets in which every pixel has a class.
         by_data: settings that its paper has for one data set alone, by the data set's name.
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
@@ -76,7 +77,7 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     protocol: ClassVar[str | None] = None
     Settings: ClassVar[type] = NoSettings
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Mapping[str, Any]] = {}
     without_background: ClassVar[Mapping[str, Any]] = {}
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     refiners: ClassVar[Mapping[str, Refiner]] = {}
@@ -116,20 +117,28 @@ class Method(ABC):
 
     @classmethod
     def _make(cls, networks: Networks, settings: dict[str, Any]) -> Self:
-        return cls(networks, cls.checked(settings))  # type: ignore[call-arg]
+        return cls(networks, cls.checked(settings, networks.preset))  # type: ignore[call-arg]
 
     @classmethod
-    def checked(cls, settings: Mapping[str, Any]) -> Any:
-        """``cls.Settings``.
+    def checked(cls, settings: Mapping[str, Any], preset: Preset | None = None) -> Any:
+        """``cls.Settings``. Settings that have parts may be dictionaries: features={"kind": "query"}, refine={"crf": {}}.
+
+        Args:
+            preset: whose own settings a dictionary changes.
 
         Raises:
             InputError: a setting that the method does not have, or a value that it refuses.
         """
-        known = tuple(f.name for f in fields(cls.Settings))
-        foreign = sorted(set(settings) - set(known))
-        if foreign:
-            raise InputError(f"{cls.name} has no setting {', '.join(foreign)}; it has {', '.join(known)}")
-        return cls.Settings(**settings)
+        given = dict(settings)
+        if isinstance(given.get("refine"), Mapping):
+            given["refine"] = parse_refiners(given["refine"], cls.refiners)
+        return build(cls.Settings, given, cls.name, preset)
+
+    @classmethod
+    def settings_tree(cls) -> Tree:
+        """All that can be set by name: the settings, those of refiners below ``refine``, and ``options``."""
+        own = settings_tree(cls.Settings)
+        return {**own, "refine": Branch(own["refine"], refiner_settings()), **cls.options}
 
     @abstractmethod
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
@@ -368,6 +377,24 @@ class MethodSpec:
         """With more settings."""
         return replace(self, settings={**self.settings, **more})
 
+    def with_texts(self, texts: Sequence[str]) -> MethodSpec:
+        """With more settings and options, as ``--set`` takes them: "clusters=5", "features.kind=query".
+
+        They replace what was chosen before.
+
+        Raises:
+            InputError: an unknown name, one that is given twice, or a text that is no value of its type.
+        """
+        if not texts:
+            return self
+        given = read_settings(texts, self.kind.settings_tree(), self.name)
+        row = given.pop("refine", {})
+        if row:
+            named = row.pop("", self.settings.get("refine", self.kind.Settings().refine))
+            given["refine"] = changed_row(named, row, self.kind.refiners) if row else named
+        options = {name: given.pop(name) for name in self.kind.options if name in given}
+        return replace(self, settings=merged(self.settings, given), extras=merged(self.extras, options))
+
     def with_option(self, name: str, value: Any) -> MethodSpec:
         """With one of the method's options, if it has it and nothing else was chosen."""
         if name not in self.kind.options or name in self.extras:
@@ -419,11 +446,13 @@ class Loaded:
 
 
 def as_source(method: Any) -> MethodSpec | Loaded:
-    """A spec, a loaded method, or a function of images and words, behind one interface.
+    """A spec, a method's name, a loaded method, or a function of images and words, behind one interface.
 
     Raises:
         InputError: something else.
     """
+    if isinstance(method, str):
+        return MethodSpec(method)
     if isinstance(method, MethodSpec | Loaded):
         return method
     owner = getattr(method, "__self__", None)

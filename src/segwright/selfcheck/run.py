@@ -52,18 +52,27 @@ def examine(
     dtype: str = "float32",
     methods: Sequence[str] | None = None,
     pictures: int = 8,
+    *,
+    clip: str | None = None,
+    captioner: str | None = None,
+    vit: str | None = None,
+    diffusion: str | None = None,
 ) -> Iterator[Finding]:
     """Examine a preset; findings come as they are made.
 
     Args:
         methods: of ``METHODS``; None: all but OVDiff that need no more networks than FreeSeg-Diff.
         pictures: how many of the eight.
+        clip: another CLIP, as for ``segwright.load``.
+        captioner: another captioner, likewise.
+        vit: another ViT, likewise.
+        diffusion: another diffusion model, likewise.
 
     Raises:
         InputError: unknown method, or no picture.
         WeightsError: weights that cannot be had.
     """
-    networks = load(preset, device, dtype)
+    networks = load(preset, device, dtype, clip=clip, captioner=captioner, vit=vit, diffusion=diffusion)
     base = set(needs(BASE, networks.preset))
     light = (m for m in METHODS if m not in SLOW and set(needs(m, networks.preset)) <= base)
     chosen = tuple(light) if methods is None else tuple(methods)

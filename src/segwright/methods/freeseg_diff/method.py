@@ -63,7 +63,7 @@ class FreeSegDiffSettings:
 
     clusters: int = CLUSTERS
     restarts: int = RESTARTS
-    features: FeatureSettings | None = None
+    features: FeatureSettings | None = field(default=None, metadata={"preset": "features"})
     prompt: str = "empty"
     backbone: str = "diffusion"
     candidates: str = "paper"

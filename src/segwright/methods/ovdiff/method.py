@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -27,7 +27,15 @@ from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
 from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
 from segwright.methods.ovdiff.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
 from segwright.methods.ovdiff.steps import Matching, Steps
-from segwright.methods.ovdiff.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
+from segwright.methods.ovdiff.support import (
+    Progress,
+    SupportSettings,
+    WordPrototypes,
+    make_words,
+    open_bank,
+    read_word,
+    support_from,
+)
 from segwright.presets import Preset
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
@@ -123,7 +131,7 @@ class OVDiff(Method):
     protocol: ClassVar = "whole"  # resizing and windows are steps of the method itself
     Settings: ClassVar = OVDiffSettings
     needs: ClassVar = ("diffusion", "clip")
-    options: ClassVar = ("bank", "support", "stuff")
+    options: ClassVar = {"bank": str | None, "support": SupportSettings | None, "stuff": tuple[str, ...]}
     without_background: ClassVar = {"background": "none"}  # Sec. 4.4: no background prototypes
 
     @classmethod
@@ -139,7 +147,7 @@ class OVDiff(Method):
         dtype: str = "float32",
         *,
         bank: str | os.PathLike[str] | None = None,
-        support: SupportSettings | None = None,
+        support: SupportSettings | Mapping[str, Any] | None = None,
         stuff: Sequence[str] = (),
         **settings: Any,
     ) -> Self:
@@ -147,7 +155,8 @@ class OVDiff(Method):
 
         Args:
             bank: a folder, begun if there is none; one of the user's cache folder if None ($SEGWRIGHT_BANKS overrides where).
-            support: how words that the bank lacks are made; None: as the bank's others were.
+            support: how words that the bank lacks are made, or the settings in which that differs from how the bank's others
+                were, as a dictionary.
             stuff: which words are stuff (grass, sky), not things.
             settings: as ``OVDiffSettings``, and single networks.
         """
@@ -160,14 +169,14 @@ class OVDiff(Method):
         networks: Networks,
         *,
         bank: str | os.PathLike[str] | None = None,
-        support: SupportSettings | None = None,
+        support: SupportSettings | Mapping[str, Any] | None = None,
         stuff: Sequence[str] = (),
         **settings: Any,
     ) -> Self:
         """The method on networks that are there already; otherwise as ``load``."""
-        made = support or support_of(bank) or SupportSettings()
+        made = support_from(support, bank, networks)
         opened = open_bank(networks, bank if bank is not None else default_bank(networks, made), made)
-        return cls(networks, opened, made, cls.checked(settings), tuple(stuff), own_bank=bank is None)
+        return cls(networks, opened, made, cls.checked(settings, networks.preset), tuple(stuff), own_bank=bank is None)
 
     def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
         """Segment one photo, (H, W, 3) uint8.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extra
 from segwright.methods.ovdiff.proposals import PROPOSALS, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
+from segwright.settings import changed
 from segwright.types import Image
 from segwright.weights import Networks
 
@@ -54,7 +55,7 @@ class SupportSettings:
     pictures: int = 32
     batch: int = 8
     prompt: str = "A good picture of a {}"
-    sampling: SamplingSettings | None = None
+    sampling: SamplingSettings | None = field(default=None, metadata={"preset": "sampling"})
     extractors: tuple[str, ...] | None = None
     proposals: str = "attention"
     parts: int = PARTS
@@ -106,6 +107,19 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
         "support": asdict(filled),
     }
     return Bank.make(folder, about)
+
+
+def support_from(
+    given: SupportSettings | Mapping[str, Any] | None, folder: str | os.PathLike[str] | None, networks: Networks
+) -> SupportSettings:
+    """The settings given; or those of an existing bank, else the defaults, with what a dictionary changes of them.
+
+    Raises:
+        InputError: the bank.json of the bank is damaged, or of another version; or an unknown setting or value.
+    """
+    if isinstance(given, SupportSettings):
+        return given
+    return changed(support_of(folder) or SupportSettings(), given or {}, "support", networks.preset)
 
 
 def support_of(folder: str | os.PathLike[str] | None) -> SupportSettings | None:

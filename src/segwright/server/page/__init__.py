@@ -19,6 +19,11 @@ def serve(
     banks: str | os.PathLike[str] | None = None,
     megabytes: float = 20.0,
     megapixels: float = 16.0,
+    *,
+    clip: str | None = None,
+    captioner: str | None = None,
+    vit: str | None = None,
+    diffusion: str | None = None,
 ) -> None:
     """Serve the page until it is interrupted.
 
@@ -26,6 +31,10 @@ def serve(
         preset: as for ``segwright.load``.
         device: as for ``segwright.load``.
         dtype: as for ``segwright.load``.
+        clip: another CLIP, as for ``segwright.load``.
+        captioner: another captioner, likewise.
+        vit: another ViT, likewise.
+        diffusion: another diffusion model, likewise.
         host: "127.0.0.1": this machine only; "0.0.0.0": everybody who can reach it, without a password.
         port: None: the first free one from 7860 on.
         banks: folder for the banks of prototypes made on the page (default: "page" in the cache of banks).
@@ -44,7 +53,9 @@ def serve(
     from segwright.server.page.uploads import Limits
     from segwright.server.page.workspace import Workspace
 
-    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels)), host, port)
+    chosen = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
+    single = {kind: name for kind, name in chosen.items() if name is not None}
+    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels), single=single), host, port)
 
 
 __all__ = ["serve"]
