@@ -89,7 +89,8 @@ def needed(rule: str, words: bool, captions: bool = False) -> tuple[str, ...]:
     """The kinds of networks that ``choose`` opens.
 
     Args:
-        rule, captions: as for ``choose``.
+        rule: as for ``choose``.
+        captions: as for ``choose``.
         words: a vocabulary is given.
     """
     if not words:
