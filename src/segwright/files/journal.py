@@ -18,7 +18,7 @@ from segwright.files.record import encode_record
 
 
 class Journal:
-    """One folder's journal, held by one process at a time from ``open`` or ``begin`` on."""
+    """One folder's journal, held by one process at a time from ``open`` on."""
 
     def __init__(self, place: Place, identity: Mapping[str, Any], head: str, lines: str, advice: str = "") -> None:
         """
@@ -33,16 +33,16 @@ class Journal:
         self.begun = False
 
     def open(self) -> bytes:
-        """The whole lines of an earlier run; empty, and nothing is written or locked, where there is none.
+        """Keep other processes out, then read the whole lines of an earlier run; empty, and no file is written, where there is none.
 
         Raises:
             InputError: a run with another identity, a damaged one, or one in which another process is at work.
             OutputError: it cannot be written.
         """
+        self.place.open()  # first, so that nobody begins a run between the look and the work
         content = self.place.read(self.head)
         if content is None:
             return b""
-        self.place.open()
         try:
             check_same(self._read(content), json.loads(self._identity), self.place.path("").rstrip("/"), self._advice)
         except InputError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -76,6 +77,7 @@ class Local:
         self.folder, self.what = folder, what
         self._files: dict[str, BinaryIO] = {}
         self._lock: int | None = None
+        self._made: list[Path] = []  # folders that were not there before ``open``
 
     def path(self, name: str) -> str:
         return str(self.folder / name)
@@ -117,26 +119,48 @@ class Local:
         if self._lock is not None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if os.name == "posix":  # elsewhere a folder cannot be locked
-                self._lock = os.open(self.folder, os.O_RDONLY)
+            self._lock = self._locked()
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(f"{str(self.folder)!r} cannot be written ({reason}); choose another folder with -o") from error
-        if self._lock is not None:
-            lock(self._lock, self.folder, self.what)
         for parent, _, names in os.walk(self.folder):
             for name in names:
                 if name.startswith(TEMPORARY):
-                    Path(parent, name).unlink(missing_ok=True)
+                    with suppress(OSError):  # in a folder that cannot be written a leftover does no harm
+                        Path(parent, name).unlink()
 
     def close(self) -> None:
+        """Let other processes in; folders that were made here and are still empty are taken away."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+        with suppress(OSError):  # not empty
+            for folder in self._made:
+                folder.rmdir()
+        self._made.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _locked(self) -> int | None:
+        """The folder, made if need be, held by this process; None where folders cannot be locked."""
+        while True:
+            self._made = [f for f in (self.folder, *self.folder.parents) if not f.exists()]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if os.name != "posix":
+                return None
+            held = os.open(self.folder, os.O_RDONLY)
+            try:
+                lock(held, self.folder, self.what)
+                if os.path.samestat(os.fstat(held), os.stat(self.folder)):
+                    return held
+            except FileNotFoundError:
+                pass  # whoever had it has taken the empty folder away
+            except BaseException:  # somebody else is at work in it, so it is not ours to take away
+                os.close(held)
+                self._made.clear()
+                raise
+            os.close(held)
 
 
 class Remote:

@@ -5,7 +5,7 @@
     RUN/NAME.png, NAME.overlay.png, NAME.json
 
 A kill may cut the last line: it is taken off when the run is opened again, and its photo is done anew. A photo that is
-done but whose files are gone is done anew as well. Until the first photo is done nothing is written at all.
+done but whose files are gone is done anew as well. Until the first photo is done no file is written.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Store:
         OutputError: it cannot be written.
         """
         try:
+            self.place.open()
             if self._restart and self.place.exists(RUN):
-                self.place.open()
                 self._remove()
             else:
                 self._resume(self._journal.open())
