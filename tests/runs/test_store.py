@@ -157,8 +157,7 @@ def test_damaged_records_are_refused_or_change_nothing(run: Path, photos: Path, 
             export(run, "coco", tmp_path / "after")
             after = json.loads((tmp_path / "after/annotations.json").read_text("utf8"))["annotations"]
             assert after == before or name in ("p0.json", "p1.png")  # a photo's own files are held by no checksum
-        except InputError as error:
-            assert "\n" not in str(error)
+        except InputError:
             refused += 1
         for file, content in whole.items():
             (run / file).write_bytes(content)

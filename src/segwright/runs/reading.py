@@ -122,7 +122,7 @@ class Collection:
             words = {one.word for one in record.segments}
             if (labels.shape[1], labels.shape[0]) != record.size or not words <= set(self.words):
                 raise InputError(
-                    f"{self.place.path(str(line.name))!r}: its files do not belong together; take them out, do it anew"
+                    f"{self.place.path(str(line.name))!r}: its files are not of one result; take them out and do it anew"
                 )
             segments = tuple(asdict(one) for one in record.segments)
             yield Done(line.photo, self.below(line.photo), str(line.name), record.words, labels, segments)
