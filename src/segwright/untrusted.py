@@ -59,7 +59,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     held = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(held).st_mode):
         os.close(held)
-        raise InputError(f"{str(path)!r} is a folder, device or pipe; expected an ordinary file")
+        raise InputError(f"{str(path)!r} cannot be read: it is a folder, device or pipe, no ordinary file")
     return open(held, "rb")
 
 
