@@ -161,7 +161,7 @@ def parse_run(content: bytes | None, place: Place) -> dict[str, Any]:
         raise InputError(f"{place.path(RUN)!r} is not there; expected a folder that segwright segment wrote")
     try:
         head = decode(content, Head)
-        return decode_object(content) | {"versions": {"segwright": None} | head.versions, "method": head.method}
+        return decode_object(content) | {"versions": {"segwright": None, **head.versions}, "method": head.method}
     except ValueError as error:
         raise InputError(f"{place.path(RUN)!r} is damaged ({error}); expected what segwright segment wrote") from None
 
