@@ -6,6 +6,7 @@ What a person sees is made by plain functions (photo, words, settings -> result 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from segwright.errors import InputError
 
@@ -19,6 +20,7 @@ def serve(
     banks: str | os.PathLike[str] | None = None,
     megabytes: float = 20.0,
     megapixels: float = 16.0,
+    allow_hosts: Sequence[str] = (),
 ) -> None:
     """Serve the page until it is interrupted.
 
@@ -31,6 +33,7 @@ def serve(
         banks: folder for the banks of prototypes made on the page (default: "page" in the cache of banks).
         megabytes: of an uploaded file, at most.
         megapixels: of an uploaded photo, at most.
+        allow_hosts: names under which the page is reached beside this machine's own; requests under others are refused.
 
     Raises:
         InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.
@@ -44,7 +47,7 @@ def serve(
     from segwright.server.page.uploads import Limits
     from segwright.server.page.workspace import Workspace
 
-    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels)), host, port)
+    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels)), host, port, allow_hosts)
 
 
 __all__ = ["serve"]
