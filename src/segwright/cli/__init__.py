@@ -1,15 +1,19 @@
 """The command line: parse, call, print. Errors become exit codes here and nowhere else.
 
-Exit codes: 0 done, 1 some photos could not be done, 2 nothing could be done, 130 interrupted.
+Exit codes: 0 done, 1 some photos could not be done, 2 nothing could be done, 130 interrupted, 143 terminated.
 One file a family of commands; each has ``add(commands)``, and imports the heavy parts only when it runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 from segwright.cli import (
     check,
@@ -45,6 +49,11 @@ GROUPS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
@@ -54,6 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("segwright: interrupted", file=sys.stderr)
         return 130
+    except Terminated:
+        print("segwright: terminated; start again to resume", file=sys.stderr)
+        return 143
+
+
+class Terminated(BaseException):  # not an Exception: no library may take it for an error of its own and go on
+    """SIGTERM came: what is open is closed on the way out."""
+
+
+def _terminate(_number: int, _frame: Any) -> None:
+    raise Terminated
 
 
 def parser() -> argparse.ArgumentParser:

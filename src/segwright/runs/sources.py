@@ -12,7 +12,9 @@ from segwright.errors import InputError
 from segwright.files.places import file_system, is_url, reason
 from segwright.images import KINDS, find_photos, is_photo, natural, read
 from segwright.types import Image
+from segwright.untrusted import TEXT_MOST, read_bounded
 
+PHOTO_MOST = 1_000_000_000  # bytes of a photo's file
 LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line
 Photo = Path | str  # a str is a URL
 
@@ -61,9 +63,17 @@ def file_bytes(file: Photo) -> bytes:
     """
     try:
         if not is_url(file):
-            return Path(file).read_bytes()
+            return read_bounded(file, PHOTO_MOST)
         files, path = file_system(str(file))
-        return bytes(files.cat_file(path))
+        if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
+            return read_bounded(path, PHOTO_MOST)
+        with files.open(path, "rb") as stream:
+            content = bytes(stream.read(PHOTO_MOST + 1))
+        if len(content) > PHOTO_MOST:
+            raise InputError(f"{str(file)!r} has more than {PHOTO_MOST:,} bytes; no such file is read")
+        return content
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"there is no file {str(file)!r}; check its address") from None
     except Exception as error:  # each kind of store raises its own
@@ -91,7 +101,7 @@ def _expanded(source: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
 
 def _listed(file: Path) -> list[str | os.PathLike[str]]:
     try:
-        lines = file.read_text("utf8").splitlines()
+        lines = read_bounded(file, TEXT_MOST).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the list {str(file)!r} cannot be read ({reason(error)}); expected text with one path a line") from error
     paths = [line.strip() for line in lines if line.strip()]
@@ -102,16 +112,16 @@ def _listed(file: Path) -> list[str | os.PathLike[str]]:
 
 def _below(url: str) -> list[str]:
     """The photos that a URL means: itself, those that match a pattern, or those in a folder."""
-    files, path = file_system(url)
     try:
+        files, path = file_system(url)
         if glob.has_magic(path):
             found = files.glob(path)
         elif files.isdir(path):
             found = files.find(path)
         else:
             return [files.unstrip_protocol(path)]  # one spelling, so that a photo is known again
-    except Exception as error:  # each kind of store raises its own
-        raise InputError(f"{url!r} cannot be listed ({reason(error)}); check your access to it") from error
+    except Exception:  # each kind of store raises its own; it stays in the list, to be refused when it is read
+        return [url]
     beside: dict[str, set[str]] = {}
     for p in map(PurePosixPath, found):
         beside.setdefault(str(p.parent), set()).add(p.name)

@@ -6,6 +6,7 @@ What a person sees is made by plain functions (photo, words, settings -> result 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from segwright.errors import InputError
 
@@ -20,6 +21,7 @@ def serve(
     megabytes: float = 20.0,
     megapixels: float = 16.0,
     *,
+    allow_hosts: Sequence[str] = (),
     clip: str | None = None,
     captioner: str | None = None,
     vit: str | None = None,
@@ -40,6 +42,7 @@ def serve(
         banks: folder for the banks of prototypes made on the page (default: "page" in the cache of banks).
         megabytes: of an uploaded file, at most.
         megapixels: of an uploaded photo, at most.
+        allow_hosts: names under which the page is reached beside this machine's own; requests under others are refused.
 
     Raises:
         InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.
@@ -55,7 +58,7 @@ def serve(
 
     chosen = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
     single = {kind: name for kind, name in chosen.items() if name is not None}
-    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels), single=single), host, port)
+    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels), single=single), host, port, allow_hosts)
 
 
 __all__ = ["serve"]

@@ -17,6 +17,7 @@ from segwright.files.masks import write_label_map
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure, swipe
+from segwright.server.page.guard import guarded, uploaded
 from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
 from segwright.server.page.segment_tab import FILES
 from segwright.server.page.uploads import open_upload
@@ -37,6 +38,8 @@ def build(page: Page) -> None:
             source = gr.Radio([UPLOADED, PAINTED], value=UPLOADED, label="Coarse mask")
             mask = gr.File(label="Mask", file_types=[".png", ".npy", ".safetensors"], height=110)
             painter = _painter()
+            for taking in (mask, painter):
+                guarded(taking, page.uploads)
             named = gr.Textbox(
                 label="What its indices are called",
                 placeholder="1=dog, 2=sofa",
@@ -151,8 +154,9 @@ def _canvas(page: Page, path: str | None) -> Any:
 def _uploaded(page: Page, file: str | None) -> Path:
     if file is None:
         raise InputError("there is no mask yet; upload one, or paint it")
-    open_upload(Path(file), page.workspace.limits)
-    return Path(file)
+    path = uploaded(file, page.uploads)
+    open_upload(path, page.workspace.limits)
+    return path
 
 
 def _painted_file(painted: Any, size: tuple[int, int], folder: Path, photo: str) -> Path:
