@@ -34,13 +34,19 @@ def prototypes(
         out: the bank's folder, begun if there is none.
         stuff: which of the words are stuff (grass, sky), not things.
         support: how they are made, or the settings in which that differs from the bank's, or for a new one from the defaults.
-        preset, device, dtype, clip, captioner, vit, diffusion: as for ``segwright.load``; without ``clip``, ViT-B/16 where
-            networks come from the hub (published code).
+        preset: as for ``segwright.load``.
+        device: likewise.
+        dtype: likewise.
+        clip: likewise; None: ViT-B/16 where networks come from the hub (published code).
+        captioner: likewise.
+        vit: likewise.
+        diffusion: likewise.
         progress: called with (word, pictures made, of so many).
 
     Raises:
         InputError: unusable words or settings, stuff that is not among the words, or a bank that was made with other settings.
-        WeightsError, OutputError: networks that cannot be loaded, a bank that cannot be written.
+        WeightsError: networks that cannot be loaded.
+        OutputError: a bank that cannot be written.
     """
     named = check_words(words)
     if foreign := [word for word in stuff if word not in named]:
