@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import io
 import os
 from collections.abc import Iterable
@@ -12,8 +13,9 @@ from segwright.errors import InputError
 from segwright.files.places import file_system, is_url, reason
 from segwright.images import KINDS, find_photos, is_photo, natural, read
 from segwright.types import Image
-from segwright.untrusted import TEXT_MOST, read_bounded
+from segwright.untrusted import TEXT_MOST, open_regular, read_bounded
 
+SAMPLE = 1 << 18  # bytes
 PHOTO_MOST = 1_000_000_000  # bytes of a photo's file
 LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line
 Photo = Path | str  # a str is a URL
@@ -40,6 +42,24 @@ def key(photo: Photo) -> str:
     """What a photo is known by in a manifest: its whole path, or its URL."""
     path = photo if is_url(photo) else os.path.abspath(photo)
     return str(path).encode("utf8", "backslashreplace").decode()
+
+
+def signature(photo: Photo) -> str | None:
+    """What tells a photo from another one put in its place: bytes, and a hash of its first and last ``SAMPLE``.
+
+    A change in the middle that keeps the size is not seen. None for URLs, and where the photo is not there.
+    """
+    if is_url(photo):
+        return None
+    try:
+        with open_regular(photo) as file:
+            size = os.fstat(file.fileno()).st_size
+            known = hashlib.sha256(file.read(SAMPLE))
+            file.seek(max(0, size - SAMPLE))
+            known.update(file.read(SAMPLE))
+        return f"{size} {known.hexdigest()[:16]}"
+    except (OSError, ValueError):
+        return None
 
 
 def open_photo(photo: Photo) -> Image:
