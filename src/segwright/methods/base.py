@@ -16,7 +16,7 @@ from segwright.files.record import plain, versions
 from segwright.presets import CHOICES
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import parse_refiners, refine
-from segwright.types import Image, Scores, Segmentation
+from segwright.types import Image, Scores, Segmentation, check_seed
 from segwright.weights import Networks, load, pick_device
 
 # Of what is no method of ours.
@@ -129,7 +129,9 @@ class Method(ABC):
         foreign = sorted(set(settings) - set(known))
         if foreign:
             raise InputError(f"{cls.name} has no setting {', '.join(foreign)}; it has {', '.join(known)}")
-        return cls.Settings(**settings)
+        made = cls.Settings(**settings)
+        check_seed(made.seed)
+        return made
 
     @abstractmethod
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
