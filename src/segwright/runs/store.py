@@ -5,7 +5,8 @@
     RUN/NAME.png, NAME.overlay.png, NAME.json
 
 A kill may cut the last line: it is taken off when the run is opened again, and its photo is done anew. A photo that is
-done but whose files are gone, or in whose place another photo lies, is done anew as well. Until the first photo is done no file is written.
+done but whose files are gone, or in whose place another photo lies, is done anew as well. Until the first photo is done no
+file is written.
 """
 
 from __future__ import annotations
@@ -132,10 +133,10 @@ class Store:
         self.lines = {photo: Line(photo, line.status, line.name, reason=line.reason) for photo, line in kept.items()}
 
     def _stays(self, line: Line) -> bool:
-        if line.signature is not None and signature(line.photo) not in (None, line.signature):
-            return False  # another photo lies there now
         if line.status == "failed":
             return not self._retry
+        if line.signature is not None and signature(line.photo) not in (None, line.signature):
+            return False  # another photo lies there now
         return all(self.place.exists(f"{line.name}{ending}") for ending in ENDINGS)
 
     def _remove(self) -> None:
