@@ -33,7 +33,7 @@ def find(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     """
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     items = [item for source in given for item in _expanded(source)]
-    remote = [url for item in items if is_url(item) for url in _below(str(item))]
+    remote = [url for item in items if is_url(item) for url in _below(str(item), single=len(items) == 1)]
     local = [Path(item) for item in items if not is_url(item)]
     return [*(find_photos(local) if local or not remote else []), *dict.fromkeys(remote)]
 
@@ -130,8 +130,11 @@ def _listed(file: Path) -> list[str | os.PathLike[str]]:
     return [path if is_url(path) else file.parent / path for path in paths]
 
 
-def _below(url: str) -> list[str]:
-    """The photos that a URL means: itself, those that match a pattern, or those in a folder."""
+def _below(url: str, single: bool) -> list[str]:
+    """The photos that a URL means: itself, those that match a pattern, or those in a folder.
+
+    One that cannot be opened is refused if there is nothing else, and when it is read, as a bad photo, among others.
+    """
     try:
         files, path = file_system(url)
         if glob.has_magic(path):
@@ -140,8 +143,12 @@ def _below(url: str) -> list[str]:
             found = files.find(path)
         else:
             return [files.unstrip_protocol(path)]  # one spelling, so that a photo is known again
-    except Exception:  # each kind of store raises its own; it stays in the list, to be refused when it is read
-        return [url]
+    except Exception as error:  # each kind of store raises its own
+        if not single:
+            return [url]
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{url!r} cannot be listed ({reason(error)}); check your access to it") from error
     beside: dict[str, set[str]] = {}
     for p in map(PurePosixPath, found):
         beside.setdefault(str(p.parent), set()).add(p.name)
