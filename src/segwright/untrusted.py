@@ -31,6 +31,14 @@ def decode(content: bytes, kind: type[T]) -> T:
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
+def convert(value: Any, kind: type[T]) -> T:
+    """``decode`` of what is decoded already."""
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
 def decode_object(content: bytes) -> dict[str, Any]:
     """``decode`` for an object of any content."""
     return decode(content, dict[str, Any])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from segwright.errors import InputError, WeightsError
+from segwright.errors import InputError, SegwrightError, WeightsError
 from segwright.models import hub
 from segwright.models.hub import Fetching, Part, print_to_stderr
 from segwright.presets import CHOICES, Preset, default_preset, find_preset, preset_folder, with_diffusion
@@ -245,4 +245,14 @@ class Networks:
     def _open(self, network: str) -> Any:
         from segwright.models import opening
 
-        return opening.OPENERS[network](self.folder(network), self.device, self.dtype)
+        folder = self.folder(network)
+        try:
+            return opening.OPENERS[network](folder, self.device, self.dtype)
+        except (SegwrightError, MemoryError):
+            raise
+        except Exception as error:  # configurations of wrong types: the libraries raise nearly anything
+            if isinstance(error, RuntimeError) and "memory" in str(error):
+                raise
+            raise WeightsError(
+                f"the {network} in {str(folder)!r} cannot be opened ({hub.reason(error)}); {opening.MEND}"
+            ) from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,19 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
     place = rng.randrange(len(content))
     pieces = (b"", b"\xff", b"null", b'"', b"[" * 5000, b"-1", b"1e999", b"NaN", b"\\ud800", b"0")
     return content[:place] + rng.choice(pieces) + content[place + rng.choice((0, 1, 5)) :]
+
+
+def test_another_photo_under_the_same_name_is_done_anew(photos: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(photos, tmp_path / "in"))
+    list(segment(mine, spec(), tmp_path / "run", WORDS))
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").glob("p*.png")}
+    os.utime(mine / "p0.png", (1, 1))  # touched only
+    shutil.copy(mine / "p2.png", mine / "p1.png")
+    assert {o.photo.name: o.earlier for o in segment(mine, spec(), tmp_path / "run", WORDS)} == {
+        "p0.png": True,
+        "p1.png": False,
+        "p2.png": True,
+    }
+    assert (tmp_path / "run/p1.png").read_bytes() == before["p2.png"]
+    (mine / "p0.png").unlink()
+    assert [o.photo.name for o in segment([mine], spec(), tmp_path / "run", WORDS) if not o.earlier] == []

@@ -13,7 +13,7 @@ import numpy as np
 from segwright.errors import InputError
 from segwright.evaluation.figures import Counted, count, interval, resampled
 from segwright.evaluation.report import percent
-from segwright.evaluation.store import PHOTOS, parse_records, read_json
+from segwright.evaluation.store import PHOTOS, parse_records, read_report
 
 # What two runs must share for their photos to be paired; the first that differs is named.
 SHARED = ("data", "split", "ids_sha256", "words", "background")
@@ -57,7 +57,7 @@ def compare(reports: Sequence[str | os.PathLike[str]], measure: str | None = Non
         InputError: no report, or one that cannot be read.
     """
     folders = [Path(path).parent if Path(path).suffix == ".json" else Path(path) for path in reports]
-    contents = [read_json(folder / "report.json") for folder in folders]
+    contents = [read_report(folder / "report.json") for folder in folders]
     if not contents:
         raise InputError("compare needs at least one report folder")
     named = measure or str(contents[0].get("measure"))

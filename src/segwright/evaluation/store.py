@@ -23,7 +23,7 @@ from segwright.evaluation.measuring import Record, prediction_path
 from segwright.files.journal import Journal, decode_lines, encode_line
 from segwright.files.places import Local
 from segwright.files.record import plain
-from segwright.untrusted import decode, decode_object, read_bounded
+from segwright.untrusted import convert, decode, decode_object, read_bounded
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
 REPORTS = ("report.json", "report.md", "contact.png")
@@ -122,6 +122,58 @@ def parse_records(content: bytes, file: Path) -> list[Record]:
         InputError: a line is damaged or was edited.
     """
     return [row.record() for row in decode_lines(content, partial(decode, kind=_Row), str(file))]
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a report's ``run`` must hold for its readers; it holds more."""
+
+    method: str
+    data: str
+    split: str
+    words: list[str]
+    background: bool
+    protocol: _Protocol
+
+
+@dataclass(frozen=True)
+class _Bootstrap:
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What report.json must hold for its readers; it holds more."""
+
+    measure: str
+    miou: float | None
+    miou_per_image: float | None
+    pixel_accuracy: float | None
+    intervals: dict[str, tuple[float | None, float | None]]
+    bootstrap: _Bootstrap
+    photos: int
+    run: _Run
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """report.json's content, with all that ``compare`` reads of it.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    content = read_json(file)
+    try:
+        known = convert(content, _Report)
+        if known.measure not in content or "miou" not in known.intervals:
+            raise ValueError(f"it has no {known.measure}")
+        return content
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); expected what segwright evaluate wrote") from None
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from segwright.presets import CHOICES, NETWORKS, Preset
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
 from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
-from segwright.types import Image, Scores, Segmentation
+from segwright.types import Image, Scores, Segmentation, check_seed
 from segwright.weights import Networks, load, pick_device
 
 # Of what is no method of ours.
@@ -132,7 +132,9 @@ class Method(ABC):
         given = dict(settings)
         if isinstance(given.get("refine"), Mapping):
             given["refine"] = parse_refiners(given["refine"], cls.refiners)
-        return build(cls.Settings, given, cls.name, preset)
+        made = build(cls.Settings, given, cls.name, preset)
+        check_seed(made.seed)
+        return made
 
     @classmethod
     def settings_tree(cls) -> Tree:

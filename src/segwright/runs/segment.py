@@ -143,10 +143,10 @@ def _kept(made: Made, name: str, store: Store) -> Outcome:
     photo, place = key(made.photo), store.place
     seconds = round(made.seconds, 4)
     if made.reason is not None:
-        store.add(Line(photo, "failed", reason=made.reason, seconds=seconds), {})
+        store.add(Line(photo, "failed", reason=made.reason, seconds=seconds, signature=made.signature), {})
         return Outcome(made.photo, error=InputError(made.reason))
-    found = tuple(s["word"] for s in made.facts["segments"])
-    store.add(Line(photo, "done", name, found, seconds=seconds, size=tuple(made.facts["size"])), made.files)
+    found, size = tuple(s["word"] for s in made.facts["segments"]), tuple(made.facts["size"])
+    store.add(Line(photo, "done", name, found, seconds=seconds, size=size, signature=made.signature), made.files)
     return Outcome(made.photo, made.segmentation, _files(name, place), facts=made.facts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import io
 import os
 from collections.abc import Iterable
@@ -12,8 +13,9 @@ from segwright.errors import InputError
 from segwright.files.places import file_system, is_url, reason
 from segwright.images import KINDS, find_photos, is_photo, natural, read
 from segwright.types import Image
-from segwright.untrusted import TEXT_MOST, read_bounded
+from segwright.untrusted import TEXT_MOST, open_regular, read_bounded
 
+SAMPLE = 1 << 18  # bytes
 PHOTO_MOST = 1_000_000_000  # bytes of a photo's file
 LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line
 Photo = Path | str  # a str is a URL
@@ -31,7 +33,7 @@ def find(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     """
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     items = [item for source in given for item in _expanded(source)]
-    remote = [url for item in items if is_url(item) for url in _below(str(item))]
+    remote = [url for item in items if is_url(item) for url in _below(str(item), single=len(items) == 1)]
     local = [Path(item) for item in items if not is_url(item)]
     return [*(find_photos(local) if local or not remote else []), *dict.fromkeys(remote)]
 
@@ -40,6 +42,24 @@ def key(photo: Photo) -> str:
     """What a photo is known by in a manifest: its whole path, or its URL."""
     path = photo if is_url(photo) else os.path.abspath(photo)
     return str(path).encode("utf8", "backslashreplace").decode()
+
+
+def signature(photo: Photo) -> str | None:
+    """What tells a photo from another one put in its place: bytes, and a hash of its first and last ``SAMPLE``.
+
+    A change in the middle that keeps the size is not seen. None for URLs, and where the photo is not there.
+    """
+    if is_url(photo):
+        return None
+    try:
+        with open_regular(photo) as file:
+            size = os.fstat(file.fileno()).st_size
+            known = hashlib.sha256(file.read(SAMPLE))
+            file.seek(max(0, size - SAMPLE))
+            known.update(file.read(SAMPLE))
+        return f"{size} {known.hexdigest()[:16]}"
+    except (OSError, ValueError):
+        return None
 
 
 def open_photo(photo: Photo) -> Image:
@@ -110,8 +130,11 @@ def _listed(file: Path) -> list[str | os.PathLike[str]]:
     return [path if is_url(path) else file.parent / path for path in paths]
 
 
-def _below(url: str) -> list[str]:
-    """The photos that a URL means: itself, those that match a pattern, or those in a folder."""
+def _below(url: str, single: bool) -> list[str]:
+    """The photos that a URL means: itself, those that match a pattern, or those in a folder.
+
+    One that cannot be opened is refused if there is nothing else, and when it is read, as a bad photo, among others.
+    """
     try:
         files, path = file_system(url)
         if glob.has_magic(path):
@@ -120,8 +143,12 @@ def _below(url: str) -> list[str]:
             found = files.find(path)
         else:
             return [files.unstrip_protocol(path)]  # one spelling, so that a photo is known again
-    except Exception:  # each kind of store raises its own; it stays in the list, to be refused when it is read
-        return [url]
+    except Exception as error:  # each kind of store raises its own
+        if not single:
+            return [url]
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{url!r} cannot be listed ({reason(error)}); check your access to it") from error
     beside: dict[str, set[str]] = {}
     for p in map(PurePosixPath, found):
         beside.setdefault(str(p.parent), set()).add(p.name)

@@ -5,7 +5,8 @@
     RUN/NAME.png, NAME.overlay.png, NAME.json
 
 A kill may cut the last line: it is taken off when the run is opened again, and its photo is done anew. A photo that is
-done but whose files are gone is done anew as well. Until the first photo is done no file is written.
+done but whose files are gone, or in whose place another photo lies, is done anew as well. Until the first photo is done no
+file is written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from segwright.files.journal import Journal, decode_lines, encode_line, whole_li
 from segwright.files.names import ENDINGS, plan_names
 from segwright.files.places import Place
 from segwright.files.record import plain
-from segwright.runs.sources import Photo, key
+from segwright.runs.sources import Photo, key, signature
 from segwright.untrusted import decode, decode_object, safe_name
 
 RUN, MANIFEST = "run.json", "manifest.jsonl"
@@ -41,6 +42,7 @@ class Line:
         reason: why it failed.
         seconds: its share of the work, reading and encoding included.
         size: (width, height); None if it failed.
+        signature: of the photo's file, see ``segwright.runs.sources.signature``; another one is done anew.
     """
 
     photo: str
@@ -50,6 +52,7 @@ class Line:
     reason: str | None = None
     seconds: float = 0.0
     size: tuple[int, int] | None = None
+    signature: str | None = None
 
     def __post_init__(self) -> None:
         if self.status not in ("done", "failed") or (self.status == "done") != (self.name is not None):
@@ -132,6 +135,8 @@ class Store:
     def _stays(self, line: Line) -> bool:
         if line.status == "failed":
             return not self._retry
+        if line.signature is not None and signature(line.photo) not in (None, line.signature):
+            return False  # another photo lies there now
         return all(self.place.exists(f"{line.name}{ending}") for ending in ENDINGS)
 
     def _remove(self) -> None:

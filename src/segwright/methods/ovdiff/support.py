@@ -28,7 +28,7 @@ from segwright.methods.ovdiff.proposals import PROPOSALS, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
 from segwright.settings import changed
-from segwright.types import Image
+from segwright.types import SEEDS, Image, check_seed
 from segwright.weights import Networks
 
 Proposer = Callable[[Networks, Sequence[Image]], list[Tensor]]
@@ -62,6 +62,7 @@ class SupportSettings:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, SEEDS // STEP - 1)
         if not 1 <= self.pictures <= STEP or self.batch < 1 or self.parts < 1:
             got = f"{self.pictures}, {self.batch} and {self.parts}"
             raise InputError(f"a support set needs 1..{STEP} pictures, and batch and parts of 1 or more, got {got}")
