@@ -130,7 +130,7 @@ def fetch_first(options: argparse.Namespace, spec: Any) -> None:
 
     words = any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary"))
     row = parse_refiners(spec.kind.checked(spec.settings).refine, spec.kind.refiners)
-    given = {**spec.settings, "refine": ",".join(refiner.name for refiner in row)}
+    given = {**spec.settings, "refine": ",".join(refiner.name for refiner in row) or None}
     prefetch(spec.name, spec.preset, spec.dtype, given, words, single=networks(options))
 
 

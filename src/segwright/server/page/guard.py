@@ -25,8 +25,10 @@ class HostGuard:
     """
 
     def __init__(self, app: Asgi, host: str, allowed: Sequence[str] = ()) -> None:
-        """
+        """Stand before a page.
+
         Args:
+            app: the page.
             host: on which the page is served.
             allowed: further names by which it is reached, a reverse proxy's for example.
         """
