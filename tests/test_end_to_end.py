@@ -39,6 +39,12 @@ WORDS = "dog, car, apple"
 ENDINGS = (".json", ".overlay.png", ".png")
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The methods here find nothing, but their networks are looked for beforehand."""
+    monkeypatch.setenv("SEGWRIGHT_PRESET", "mini")
+
+
 def run(*arguments: object) -> int:
     return main([str(a) for a in arguments])
 

@@ -81,7 +81,7 @@ def test_what_can_be_fetched_for() -> None:
     assert fetching.needs("ovdiff", sd15) == ("diffusion", "clip", "captioner", "dino")
     assert fetching.needs("ovdiff", sd15, {"extractors": ("mae",)}, words=True) == ("diffusion", "clip", "mae")
     assert fetching.needs("sclip", sd15, {"refine": "pamr,g4seg"}, words=True) == ("diffusion", "clip")
-    with pytest.raises(InputError, match="has no setting magic"):
+    with pytest.raises(InputError, match="has no setting 'magic'"):
         fetching.needs("sclip", sd15, {"magic": 1})
 
 

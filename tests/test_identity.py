@@ -26,13 +26,14 @@ from segwright.models.sampling import SamplingSettings
 from segwright.presets import CLIPS
 from segwright.refine import REFINERS
 from segwright.runs.refine_masks import RefinementSettings
+from segwright.settings import build
 from segwright.weights import Networks, load
 
 # Values to try for fields whose default says little of their kind.
 POOL = (
     True, 0.5, 0.9, 2, 100, 448, ("a {}",), ("clip",), ("sd",), (), ((8, 1.0),), "clip", "none", "paper", "caption", "standardised",
     "average", "threshold", "value", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other",
-    FeatureSettings(timestep=7), SamplingSettings(steps=7), InversionSettings(7),
+    (("dog", (1, 2, 3)),), FeatureSettings(timestep=7), SamplingSettings(steps=7), InversionSettings(7),
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def changed(kind: type, name: str) -> Any:
     """The settings with another value of one field."""
     for value in others(kind, name):
         try:
-            made = kind(**{name: value})
+            made = build(kind, {name: value}, kind.__name__)
         except (InputError, TypeError, ValueError):
             continue
         if getattr(made, name) != getattr(kind(), name):
