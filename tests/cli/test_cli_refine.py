@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import segwright as sw
 from segwright.cli import main
-from segwright.cli.refine import CRFS
+from segwright.cli.listed import CRFS
 from segwright.errors import InputError
 from segwright.files.coarse_masks import hard_scores, parse_words_map, read_coarse, soft_scores
 from segwright.files.masks import read_label_map, voc_palette, write_label_map

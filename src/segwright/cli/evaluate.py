@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from segwright.cli.listed import DATASETS, add_listed
 from segwright.cli.options import EPILOG, add_method, add_networks, add_set, method_spec, networks, split, vocabulary
 
 
@@ -18,7 +19,7 @@ def add(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     command = commands.add_parser("evaluate", help="measure a method on a data set; resumes", epilog=EPILOG)
-    command.add_argument("--data", required=True, metavar="NAME", help="voc, coco-object, ade20k, mini ...: see segwright datasets")
+    add_listed(command, DATASETS, "--data", required=True, metavar="NAME", help="%(listed)s: see segwright datasets")
     command.add_argument("--root", metavar="DIR", help="the folder that holds the data set; mini ships with segwright")
     command.add_argument("--split", help="default: the data set's validation split")
     command.add_argument("--protocol", default="segwright", help="segwright (default), tcl, sclip or paper")
