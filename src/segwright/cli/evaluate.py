@@ -49,7 +49,8 @@ def _add_table(commands: Any) -> None:
     command = commands.add_parser("table", help="run a table of a paper again: published beside measured", epilog=EPILOG)
     command.add_argument("name", nargs="?", metavar="NAME", help="freeseg-diff/2, g4seg/fig4 ...; without it they are listed")
     command.add_argument("--root", metavar="DIR", help="the folder that holds VOCdevkit, coco ...")
-    command.add_argument("--data", metavar="NAME", help="mini: every row on the miniature world; else only that column")
+    about = "mini: every row on the miniature world; else only that column, of %(listed)s"
+    add_listed(command, DATASETS, "--data", metavar="NAME", help=about)
     command.add_argument("--split", help="another split than the table's")
     command.add_argument("--limit", type=int, metavar="N", help="the first N photos")
     command.add_argument("--bank", metavar="DIR", help="folder for OVDiff's prototypes (default: in the cache)")
