@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from segwright.cli.listed import PRESETS, add_listed
+from segwright.cli.listed import PRESET_NAMES, add_listed
 from segwright.cli.options import split
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser("fetch", help="fetch a preset's weights beforehand, verified; resumes")
-    add_listed(command, PRESETS, "preset", nargs="?", metavar="PRESET", help="%(listed)s (default: $SEGWRIGHT_PRESET, else sd15)")
+    add_listed(
+        command, PRESET_NAMES, "preset", nargs="?", metavar="PRESET", help="%(listed)s (default: $SEGWRIGHT_PRESET, else sd15)"
+    )
     command.add_argument("--for", dest="methods", metavar="M,M", help="methods, g4seg, or all (default: freeseg-diff)")
     command.add_argument("--to", metavar="FOLDER", help="make a folder of them that works anywhere offline, as --preset FOLDER")
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="half: smaller files")

@@ -36,13 +36,13 @@ class Listed(Collection[str]):
         return ", ".join(self._names())
 
 
-METHODS = Listed("segwright.methods:method_names")
-REFINERS = Listed("segwright.refine:REFINERS")
+METHOD_NAMES = Listed("segwright.methods:list_methods")
+REFINER_NAMES = Listed("segwright.refine:REFINERS")
 EXPLAINED = Listed("segwright.refine.base:with_page")
-CRFS = Listed("segwright.refine:CRF_CONSTANTS")
-FORMATS = Listed("segwright.runs.exports:FORMATS")
-PRESETS = Listed("segwright.presets:PRESETS")
-DATASETS = Listed("segwright.datasets:DATASETS")
+CRF_NAMES = Listed("segwright.refine:CRF_CONSTANTS")
+FORMAT_NAMES = Listed("segwright.runs.exports:FORMATS")
+PRESET_NAMES = Listed("segwright.presets:PRESETS")
+DATASET_NAMES = Listed("segwright.datasets:DATASETS")
 
 
 def add_listed(parser: Any, names: Listed, *flags: str, help: str, **options: Any) -> None:

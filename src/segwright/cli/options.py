@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from segwright.cli.listed import METHODS, PRESETS, REFINERS, Listed, add_listed
+from segwright.cli.listed import METHOD_NAMES, PRESET_NAMES, REFINER_NAMES, Listed, add_listed
 from segwright.errors import InputError
 
 EPILOG = "Weights: --preset mini ships with the package (a small drawn world only); others are fetched when first used."
@@ -25,7 +25,7 @@ def add_words(command: argparse.ArgumentParser) -> None:
 
 
 def add_networks(command: argparse.ArgumentParser) -> None:
-    add_listed(command, PRESETS, "--preset", help="%(listed)s or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
+    add_listed(command, PRESET_NAMES, "--preset", help="%(listed)s or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     single = command.add_argument_group("single networks in place of the preset's")
@@ -52,9 +52,9 @@ def add_method(command: argparse.ArgumentParser) -> None:
     add_words(command)
     add_networks(command)
     about = "%(listed)s or package.module:Class (default: %(default)s)"
-    add_listed(command, METHODS, "--method", default=DEFAULT, metavar="M", help=about)
+    add_listed(command, METHOD_NAMES, "--method", default=DEFAULT, metavar="M", help=about)
     about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
-    add_listed(command, REFINERS, "--refine", metavar="R,R", help=about)
+    add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
     command.add_argument("--seed", type=int, help="default: 0")
     command.add_argument(
         "--candidates",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segwright.cli.listed import CRFS, REFINERS, add_listed
+from segwright.cli.listed import CRF_NAMES, REFINER_NAMES, add_listed
 from segwright.cli.options import EPILOG, add_networks, add_set, networks
 from segwright.errors import InputError
 
@@ -26,9 +26,9 @@ def add(commands: Any) -> None:
     add_mask_words(command)
     add_networks(command)
     with_help = "of %(listed)s, in this order (default: %(default)s)"
-    add_listed(command, REFINERS, "--with", dest="refiners", default="g4seg,crf", metavar="R,R", help=with_help)
+    add_listed(command, REFINER_NAMES, "--with", dest="refiners", default="g4seg,crf", metavar="R,R", help=with_help)
     crf_help = "constants of crf: %(choices)s (default: %(default)s, best on hard masks)"
-    command.add_argument("--crf", choices=CRFS, default="cutler", metavar="NAME", help=crf_help)
+    command.add_argument("--crf", choices=CRF_NAMES, default="cutler", metavar="NAME", help=crf_help)
     add_set(command, "any setting of a refiner, any number of times: g4seg.timestep=100, crf.iterations=5")
     add_g4seg(command)
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")

@@ -27,7 +27,7 @@ from toy import WORDS, Toy, make_photos, spec
 
 import segwright as sw
 from segwright.cli import main
-from segwright.cli.listed import FORMATS as LISTED
+from segwright.cli.listed import FORMAT_NAMES as LISTED
 from segwright.errors import InputError
 from segwright.mini.voc import data_folder, read_scenes
 from segwright.runs.exports import FORMATS, export, shapes

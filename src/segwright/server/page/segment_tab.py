@@ -11,7 +11,7 @@ import gradio as gr
 
 from segwright.errors import SegwrightError
 from segwright.files.record import plain, record
-from segwright.methods import DEFAULT, find_method, method_names
+from segwright.methods import DEFAULT, find_method, list_methods
 from segwright.methods.base import settings_known
 from segwright.refine import REFINERS
 from segwright.refine.pipeline import parse_refiners
@@ -47,7 +47,7 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             with gr.Row():
-                method = gr.Dropdown(list(method_names()), value=DEFAULT, label="Method", min_width=180)
+                method = gr.Dropdown(list(list_methods()), value=DEFAULT, label="Method", min_width=180)
                 refiner = gr.Dropdown([OWN, NO_REFINER, *REFINERS, "g4seg,crf"], value=OWN, label="Refiner", min_width=180)
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
