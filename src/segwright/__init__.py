@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segwright import refine as refine
     from segwright.datasets import DATASETS as DATASETS
+    from segwright.datasets import list_datasets as list_datasets
     from segwright.datasets import open_dataset as open_dataset
     from segwright.diagnosis.run import diagnose as diagnose
     from segwright.diagnosis.subject import DiagnoseSettings as DiagnoseSettings
     from segwright.evaluation.compare import compare as compare
     from segwright.evaluation.run import evaluate as evaluate
     from segwright.evaluation.tables import table as table
+    from segwright.fetching import fetch as fetch
     from segwright.files.overlay import overlay as overlay
     from segwright.files.save import save as save
     from segwright.images import read as read
     from segwright.methods import METHODS as METHODS
+    from segwright.methods import list_methods as list_methods
     from segwright.methods import load_method as load_method
     from segwright.methods.base import MethodSpec as MethodSpec
     from segwright.methods.freeseg_diff.method import FreeSegDiff as FreeSegDiff
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from segwright.methods.ovdiff.method import OVDiff as OVDiff
     from segwright.methods.ovdiff.method import OVDiffSettings as OVDiffSettings
     from segwright.methods.ovdiff.support import SupportSettings as SupportSettings
+    from segwright.presets import list_presets as list_presets
     from segwright.refine import CRF as CRF
     from segwright.refine import PAMR as PAMR
     from segwright.refine import G4Seg as G4Seg
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from segwright.runs.overview import overview as overview
     from segwright.runs.refine_masks import refine_masks as refine_masks
     from segwright.runs.segment import segment as segment
+    from segwright.selfcheck.run import examine as examine
     from segwright.server.page import serve as serve
     from segwright.types import Scores as Scores
     from segwright.types import Segmentation as Segmentation
@@ -65,7 +70,8 @@ _HOMES = {
     "CRF": "segwright.refine", "PAMR": "segwright.refine", "G4Seg": "segwright.refine", "compare": "segwright.evaluation.compare",
     "table": "segwright.evaluation.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
     "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
-    "serve": "segwright.server.page",
+    "serve": "segwright.server.page", "fetch": "segwright.fetching", "examine": "segwright.selfcheck.run",
+    "list_methods": "segwright.methods", "list_presets": "segwright.presets", "list_datasets": "segwright.datasets",
     "Scores": "segwright.types", "Segmentation": "segwright.types",
 }  # fmt: skip
 __all__ = [*_HOMES, "__version__", "refine"]

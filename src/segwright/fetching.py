@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError, OutputError, WeightsError
-from segwright.methods import DEFAULT, find_method, method_names
+from segwright.methods import DEFAULT, find_method, list_methods
 from segwright.models import hub
 from segwright.models.hub import human, print_to_stderr
 from segwright.presets import MADE, PRESETS, Preset, default_preset, find_preset, preset_folder
@@ -20,7 +20,7 @@ from segwright.weights import Networks, load
 
 def targets() -> tuple[str, ...]:
     """What can be fetched for: every method, and the refiners that run on networks."""
-    return (*method_names(), *(name for name, refiner in REFINERS.items() if refiner.kinds))
+    return (*list_methods(), *(name for name, refiner in REFINERS.items() if refiner.kinds))
 
 
 def needs(target: str, preset: Preset, settings: Mapping[str, Any] | None = None, words: bool = False) -> tuple[str, ...]:

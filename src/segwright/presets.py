@@ -248,6 +248,11 @@ PRESETS = {
 }
 
 
+def list_presets() -> tuple[str, ...]:
+    """The names that ``load`` and ``load_method`` take, beside folders."""
+    return tuple(PRESETS)
+
+
 def default_preset() -> str:
     """What ``SEGWRIGHT_PRESET`` says, else sd15 (FreeSeg-Diff Sec. 4.1)."""
     return os.environ.get("SEGWRIGHT_PRESET", "").strip() or "sd15"

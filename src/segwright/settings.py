@@ -261,8 +261,8 @@ def _fits(value: Any, hint: Any) -> Any:
         ]
         return MISSING if MISSING in found else tuple(found)
     kind = origin or hint
-    if not isinstance(kind, type):
-        return value  # Any and the like
+    if kind is Any or not isinstance(kind, type):  # Any is a class since Python 3.11
+        return value
     if isinstance(value, bool) and kind in (int, float):
         return MISSING
     if kind is float and isinstance(value, int):

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import segwright as sw
 from segwright.cli import main
-from segwright.cli.refine import CRFS
+from segwright.cli.listed import CRF_NAMES
 from segwright.errors import InputError
 from segwright.files.coarse_masks import hard_scores, parse_words_map, read_coarse, soft_scores
 from segwright.files.masks import read_label_map, voc_palette, write_label_map
@@ -202,7 +202,7 @@ def test_hard_masks_become_probabilities() -> None:
 
 
 def test_the_command_offers_every_crf() -> None:
-    assert set(CRFS) == set(CRF_CONSTANTS)
+    assert set(CRF_NAMES) == set(CRF_CONSTANTS)
     with pytest.raises(InputError, match="cutler"):
         CRF.of("sharp")
 

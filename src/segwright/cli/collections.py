@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-FORMATS = ("coco", "yolo", "voc", "labelme", "cvat", "label-studio", "parquet")  # as segwright.runs.exports.FORMATS
+from segwright.cli.listed import FORMAT_NAMES
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser("export", help="a run's masks in other tools' formats")
     command.add_argument("folder", metavar="RUN", help="folder or URL that segwright segment wrote")
-    command.add_argument("--format", required=True, choices=FORMATS)
+    command.add_argument("--format", required=True, choices=FORMAT_NAMES, metavar="FORMAT", help="%(choices)s")
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder or URL for the files")
     command.add_argument("--min-area", type=int, default=0, metavar="N", help="leave out parts of fewer pixels (default: 0)")
     command.add_argument("--simplify", type=float, metavar="PX", help="how far polygons may lie from the mask's edge; 0: exact")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from segwright.cli.listed import DATASET_NAMES, add_listed
 from segwright.cli.options import EPILOG, add_networks, add_set, add_words, networks, split, vocabulary
 
 
@@ -19,7 +20,7 @@ def add(commands: Any) -> None:
     command.add_argument("--prompt", metavar='"a horse on the grass"', help="holds every word (default: the photo's caption)")
     command.add_argument("--truth", metavar="MASK", help="label map of the photo: label i is the i-th word, 0 background, 255 void")
     command.add_argument("--only", metavar="PART,PART", help="of gradcam, attention, features, conditioning (default: all)")
-    command.add_argument("--data", metavar="NAME", help="instead of a photo: averages over a data set (mini, voc ...)")
+    add_listed(command, DATASET_NAMES, "--data", metavar="NAME", help="instead of a photo: averages over a data set, of %(listed)s")
     command.add_argument("--root", metavar="DIR", help="the folder that holds the data set; mini ships with segwright")
     command.add_argument("--split", help="default: the data set's validation split")
     command.add_argument("--limit", type=int, metavar="N", help="the first N photos")

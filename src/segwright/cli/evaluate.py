@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from segwright.cli.listed import DATASET_NAMES, add_listed
 from segwright.cli.options import EPILOG, add_method, add_networks, add_set, method_spec, networks, split, vocabulary
 
 
@@ -18,7 +19,7 @@ def add(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     command = commands.add_parser("evaluate", help="measure a method on a data set; resumes", epilog=EPILOG)
-    command.add_argument("--data", required=True, metavar="NAME", help="voc, coco-object, ade20k, mini ...: see segwright datasets")
+    add_listed(command, DATASET_NAMES, "--data", required=True, metavar="NAME", help="%(listed)s: see segwright datasets")
     command.add_argument("--root", metavar="DIR", help="the folder that holds the data set; mini ships with segwright")
     command.add_argument("--split", help="default: the data set's validation split")
     command.add_argument("--protocol", default="segwright", help="segwright (default), tcl, sclip or paper")
@@ -48,7 +49,8 @@ def _add_table(commands: Any) -> None:
     command = commands.add_parser("table", help="run a table of a paper again: published beside measured", epilog=EPILOG)
     command.add_argument("name", nargs="?", metavar="NAME", help="freeseg-diff/2, g4seg/fig4 ...; without it they are listed")
     command.add_argument("--root", metavar="DIR", help="the folder that holds VOCdevkit, coco ...")
-    command.add_argument("--data", metavar="NAME", help="mini: every row on the miniature world; else only that column")
+    about = "mini: every row on the miniature world; else only that column, of %(listed)s"
+    add_listed(command, DATASET_NAMES, "--data", metavar="NAME", help=about)
     command.add_argument("--split", help="another split than the table's")
     command.add_argument("--limit", type=int, metavar="N", help="the first N photos")
     command.add_argument("--bank", metavar="DIR", help="folder for OVDiff's prototypes (default: in the cache)")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from segwright.cli.listed import PRESET_NAMES, add_listed
 from segwright.cli.options import split
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser("fetch", help="fetch a preset's weights beforehand, verified; resumes")
-    command.add_argument(
-        "preset", nargs="?", metavar="PRESET", help="sd14, sd15, sd21, sdxl (default: $SEGWRIGHT_PRESET, else sd15)"
+    add_listed(
+        command, PRESET_NAMES, "preset", nargs="?", metavar="PRESET", help="%(listed)s (default: $SEGWRIGHT_PRESET, else sd15)"
     )
     command.add_argument("--for", dest="methods", metavar="M,M", help="methods, g4seg, or all (default: freeseg-diff)")
     command.add_argument("--to", metavar="FOLDER", help="make a folder of them that works anywhere offline, as --preset FOLDER")

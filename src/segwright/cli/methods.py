@@ -16,10 +16,10 @@ def add(commands: Any) -> None:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from segwright.methods import find_method, method_names
+    from segwright.methods import find_method, list_methods
 
     if options.name is None:
-        for name in method_names():
+        for name in list_methods():
             print(f"{name:14} {find_method(name).paper}")
         return 0
     print("\n".join(lines(find_method(options.name))))

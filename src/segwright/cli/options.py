@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from segwright.cli.listed import METHOD_NAMES, PRESET_NAMES, REFINER_NAMES, Listed, add_listed
 from segwright.errors import InputError
 
 EPILOG = "Weights: --preset mini ships with the package (a small drawn world only); others are fetched when first used."
@@ -24,14 +25,14 @@ def add_words(command: argparse.ArgumentParser) -> None:
 
 
 def add_networks(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--preset", help="sd14, sd15, sd21, sdxl, mini or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
+    add_listed(command, PRESET_NAMES, "--preset", help="%(listed)s or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     single = command.add_argument_group("single networks in place of the preset's")
-    single.add_argument("--diffusion", metavar="N", help="sd14, sd15, sd21 or sdxl, with the settings that go with it")
-    single.add_argument("--clip", metavar="N", help="clip-b32 or clip-b16")
-    single.add_argument("--captioner", metavar="N", help="blip-base or blip-large")
-    single.add_argument("--vit", metavar="N", help="dinov2 or vit")
+    tables = {"diffusion": "DIFFUSION", "clip": "CLIPS", "captioner": "CAPTIONERS", "vit": "VITS"}
+    for kind in SINGLE:
+        about = ", with the settings that go with it" if kind == "diffusion" else ""
+        add_listed(single, Listed(f"segwright.presets:{tables[kind]}"), f"--{kind}", metavar="N", help=f"of %(listed)s{about}")
 
 
 def add_set(command: argparse.ArgumentParser, help: str) -> None:
@@ -46,19 +47,14 @@ def networks(options: argparse.Namespace) -> dict[str, Any]:
 
 def add_method(command: argparse.ArgumentParser) -> None:
     """Words, networks, ``--method`` and every method's settings."""
-    from segwright.methods import DEFAULT, METHODS
+    from segwright.methods import DEFAULT
 
     add_words(command)
     add_networks(command)
-    command.add_argument(
-        "--method",
-        default=DEFAULT,
-        metavar="M",
-        help=f"{', '.join(METHODS)} or package.module:Class (default: {DEFAULT})",
-    )
-    command.add_argument(
-        "--refine", metavar="R,R", help="what sharpens, in this order: crf, pamr, g4seg; or none (default: the method's own)"
-    )
+    about = "%(listed)s or package.module:Class (default: %(default)s)"
+    add_listed(command, METHOD_NAMES, "--method", default=DEFAULT, metavar="M", help=about)
+    about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
+    add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
     command.add_argument("--seed", type=int, help="default: 0")
     command.add_argument(
         "--candidates",

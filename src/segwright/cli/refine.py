@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segwright.cli.listed import CRF_NAMES, REFINER_NAMES, add_listed
 from segwright.cli.options import EPILOG, add_networks, add_set, networks
 from segwright.errors import InputError
-
-CRFS = ("deeplab", "clip-es", "cutler", "freeseg-diff")  # keys of segwright.refine.CRF_CONSTANTS, which needs torch
 
 
 def add(commands: Any) -> None:
@@ -26,8 +25,10 @@ def add(commands: Any) -> None:
     )
     add_mask_words(command)
     add_networks(command)
-    command.add_argument("--with", dest="refiners", default="g4seg,crf", metavar="R,R", help="in this order (default: g4seg,crf)")
-    command.add_argument("--crf", choices=CRFS, default="cutler", help="constants of crf (default: cutler, best on hard masks)")
+    with_help = "of %(listed)s, in this order (default: %(default)s)"
+    add_listed(command, REFINER_NAMES, "--with", dest="refiners", default="g4seg,crf", metavar="R,R", help=with_help)
+    crf_help = "constants of crf: %(choices)s (default: %(default)s, best on hard masks)"
+    command.add_argument("--crf", choices=CRF_NAMES, default="cutler", metavar="NAME", help=crf_help)
     add_set(command, "any setting of a refiner, any number of times: g4seg.timestep=100, crf.iterations=5")
     add_g4seg(command)
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")

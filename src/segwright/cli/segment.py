@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from segwright.cli.listed import EXPLAINED, add_listed
 from segwright.cli.options import EPILOG, add_method, method, method_spec, vocabulary
 from segwright.cli.refine import explain_mask
 from segwright.errors import InputError
@@ -45,7 +46,8 @@ def _add_explain(commands: Any) -> None:
     mask = command.add_argument_group("a coarse mask's refinement, in place of a method")
     mask.add_argument("--mask", metavar="COARSE", help="the photo's mask, as for segwright refine")
     mask.add_argument("--words-map", metavar="1=dog,2=sofa", help="what the mask's indices are called")
-    mask.add_argument("--with", dest="refiners", choices=("g4seg",), default="g4seg", help="default: g4seg")
+    with_help = "one that has a page: %(listed)s (default: %(default)s)"
+    add_listed(mask, EXPLAINED, "--with", dest="refiners", default="g4seg", metavar="R", help=with_help)
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="the page (OUT.html), or a folder for it")
     command.set_defaults(run=_explain)
 

@@ -159,6 +159,11 @@ def open_dataset(
     return dataset
 
 
+def list_datasets() -> tuple[str, ...]:
+    """The names that ``open_dataset`` takes; ``DATASETS`` says what each is."""
+    return tuple(DATASETS)
+
+
 def describe() -> str:
     """What is supported, as text: classes, layout, protocol and licence of each data set."""
     lines = []

@@ -28,7 +28,7 @@ from segwright.evaluation.run import evaluate
 from segwright.evaluation.store import PHOTOS, parse_records
 from segwright.files.disk import write_all
 from segwright.files.record import encode_record
-from segwright.methods import METHODS, find_method
+from segwright.methods import find_method
 from segwright.methods.base import MethodSpec
 from segwright.models.hub import cached
 from segwright.presets import CHOICES, default_preset, find_preset
@@ -217,8 +217,6 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
         WeightsError: there is no such preset.
     """
     name = job["method"]
-    if name not in METHODS:
-        raise InputError(f"this version has no method {name!r}")
     preset = options.preset or ("mini" if data == "mini" else job["preset"] or default_preset())
     extras: dict[str, Any] = {}
     if "support" in find_method(name).options:

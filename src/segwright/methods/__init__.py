@@ -26,7 +26,7 @@ METHODS = {
 }
 
 
-def method_names() -> tuple[str, ...]:
+def list_methods() -> tuple[str, ...]:
     """Ours, then those of other packages."""
     return (*METHODS, *sorted(point.name for point in entry_points(group=GROUP) if point.name not in METHODS))
 
@@ -49,7 +49,7 @@ def find_method(name: str) -> type[Method]:
         found = next((point.value for point in entry_points(group=GROUP) if point.name == name), name)
         module, colon, kind = found.partition(":")
         if not colon:
-            raise InputError(f"method must be one of {', '.join(method_names())}, or package.module:Class, got {name!r}")
+            raise InputError(f"method must be one of {', '.join(list_methods())}, or package.module:Class, got {name!r}")
     try:
         method: Any = getattr(import_module(module), kind)
     except (ImportError, AttributeError) as error:

@@ -229,9 +229,9 @@ class Method(ABC):
         Raises:
             InputError: the method has no such page.
         """
-        from segwright.methods import METHODS, find_method
+        from segwright.methods import find_method, list_methods
 
-        shown = (name for name in METHODS if find_method(name).explain is not Method.explain)
+        shown = (name for name in list_methods() if find_method(name).explain is not Method.explain)
         raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(shown)}")
 
 

@@ -50,14 +50,18 @@ class Refiner(ABC):
         Raises:
             InputError: the refiner has no such page.
         """
-        from segwright.refine import REFINERS
-
-        shown = (name for name, kind in REFINERS.items() if kind.explain is not Refiner.explain)
-        raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(shown)}")
+        raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(with_page())}")
 
     def settings(self) -> dict[str, Any]:
         """Every field by its name."""
         return asdict(self)  # type: ignore[call-overload]
+
+
+def with_page() -> tuple[str, ...]:
+    """The names of the refiners that have a page of their steps."""
+    from segwright.refine import REFINERS
+
+    return tuple(name for name, kind in REFINERS.items() if kind.explain is not Refiner.explain)
 
 
 def check_pair(image: Any, scores: Any) -> tuple[Image, Scores]:

@@ -61,7 +61,7 @@ def examine(
     """Examine a preset; findings come as they are made.
 
     Args:
-        methods: of ``METHODS``; None: all but OVDiff that need no more networks than FreeSeg-Diff.
+        methods: as for ``segwright.methods.find_method``; None: all but OVDiff that need no more networks than FreeSeg-Diff.
         pictures: how many of the eight.
         clip: another CLIP, as for ``segwright.load``.
         captioner: another captioner, likewise.
@@ -76,8 +76,8 @@ def examine(
     base = set(needs(BASE, networks.preset))
     light = (m for m in METHODS if m not in SLOW and set(needs(m, networks.preset)) <= base)
     chosen = tuple(light) if methods is None else tuple(methods)
-    if unknown := [m for m in chosen if m not in METHODS]:
-        raise InputError(f"methods must be of {', '.join(METHODS)}, got {unknown[0]!r}")
+    for name in chosen:
+        find_method(name)
     if not 1 <= pictures <= 8:
         raise InputError(f"pictures must be 1..8, got {pictures}")
     names = tuple(dict.fromkeys(name for method in (BASE, *chosen) for name in needs(method, networks.preset)))

@@ -27,7 +27,7 @@ from toy import WORDS, Toy, make_photos, spec
 
 import segwright as sw
 from segwright.cli import main
-from segwright.cli.collections import FORMATS as LISTED
+from segwright.cli.listed import FORMAT_NAMES as LISTED
 from segwright.errors import InputError
 from segwright.mini.voc import data_folder, read_scenes
 from segwright.runs.exports import FORMATS, export, shapes
@@ -434,7 +434,7 @@ def test_open_vocabulary_has_one_list_of_categories(tmp_path: Path) -> None:
 
 
 def test_the_command_and_its_twin_write_the_same(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tuple(FORMATS) == LISTED
+    assert tuple(FORMATS) == tuple(LISTED)
     assert main(["export", str(run), "--format", "labelme", "-o", str(tmp_path / "a"), "--min-area", "9", "--simplify", "1"]) == 0
     sw.export(run, "labelme", tmp_path / "b", min_area=9, simplify=1.0)
     names = sorted(p.name for p in (tmp_path / "a").rglob("*.json"))

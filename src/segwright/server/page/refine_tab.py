@@ -14,6 +14,8 @@ from PIL import Image as Pillow
 from segwright.errors import InputError
 from segwright.files.colors import color
 from segwright.files.masks import write_label_map
+from segwright.refine import REFINERS
+from segwright.runs.refine_masks import RefinementSettings
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure, swipe
@@ -24,13 +26,13 @@ from segwright.server.page.uploads import open_upload
 from segwright.server.page.work import Job
 from segwright.server.page.workspace import RefineRequest, RefineResult
 
-REFINERS = ("g4seg,crf", "g4seg", "crf", "pamr", "pamr,crf")
 UPLOADED, PAINTED = "Upload it", "Paint it"
 INKS = 7  # colours to paint with, those of the first labels
 
 
 def build(page: Page) -> None:
     """The tab's components and events."""
+    rows = [RefinementSettings().refiners, *REFINERS, "pamr,crf"]
     gr.Markdown("Outlines of any mask, made sharper. A mask is a PNG with an index a pixel, or scores (.npy, .safetensors).")
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -45,7 +47,7 @@ def build(page: Page) -> None:
                 placeholder="1=dog, 2=sofa",
                 info="Painted: 1 is the first colour, 2 the second.",
             )
-            refiners = gr.Dropdown(list(REFINERS), value=REFINERS[0], label="Refiners, in this order")
+            refiners = gr.Dropdown(rows, value=rows[0], label="Refiners, in this order")
             with gr.Accordion("More settings", open=False):
                 more = gr.Textbox(label="Any setting of a refiner, one a line", placeholder="g4seg.timestep=100", lines=2)
             start, stop = buttons("Refine")

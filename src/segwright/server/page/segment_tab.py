@@ -11,8 +11,9 @@ import gradio as gr
 
 from segwright.errors import SegwrightError
 from segwright.files.record import plain, record
-from segwright.methods import DEFAULT, find_method, method_names
+from segwright.methods import DEFAULT, find_method, list_methods
 from segwright.methods.base import settings_known
+from segwright.refine import REFINERS
 from segwright.refine.pipeline import parse_refiners
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
@@ -21,7 +22,6 @@ from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, com
 from segwright.server.page.work import Stopped, follow
 from segwright.server.page.workspace import NO_REFINER, OWN, Request, Result
 
-REFINERS = (OWN, NO_REFINER, "crf", "pamr", "g4seg", "g4seg,crf")
 CANDIDATES = (OWN, "paper", "reference", "prefilter", "none")
 BACKGROUNDS = (OWN, "prototypes", "threshold", "none")
 FILES = ("Label map", "Overlay", "COCO JSON", "Cut-outs")
@@ -47,8 +47,8 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             with gr.Row():
-                method = gr.Dropdown(list(method_names()), value=DEFAULT, label="Method", min_width=180)
-                refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=180)
+                method = gr.Dropdown(list(list_methods()), value=DEFAULT, label="Method", min_width=180)
+                refiner = gr.Dropdown([OWN, NO_REFINER, *REFINERS, "g4seg,crf"], value=OWN, label="Refiner", min_width=180)
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
         with gr.Column(scale=2, min_width=300):
