@@ -98,9 +98,9 @@ class Clip:
 
     @torch.no_grad()
     def embed_texts(self, words: Sequence[str], templates: Sequence[str] = ("{}",), batch: int = 256) -> Tensor:
-        """Words -> (n, D): the mean of the templates' unit vectors, brought to unit length again; the last ``TEXTS`` are remembered.
+        """Words -> (n, D): the mean of the templates' unit vectors, brought to unit length again.
 
-        Texts longer than the network's context (77 tokens for OpenAI's) are cut.
+        Texts longer than the network's context (77 tokens for OpenAI's) are cut. The last ``TEXTS`` words are remembered.
 
         Raises:
             InputError: no template, or one without "{}".
