@@ -168,3 +168,20 @@ def test_two_clips_are_two_identities(stocked: hub.Hub) -> None:
     assert not any("blip" in path for path in stocked.sent)
     assert "networks.clip" in differing(one, two)
     assert asdict(find_method("sclip").Settings())["seed"] == one["settings"]["seed"]
+
+
+def test_the_content_of_a_bank(mini: Networks, tmp_path: Path) -> None:
+    """Two banks of equal settings and other prototypes are two identities, for the words that are asked for."""
+    from segwright.runs.segment import identity
+
+    method = find_method("ovdiff")
+    banks = [method.on(mini, bank=tmp_path / name) for name in ("a", "b")]
+    for place, made in enumerate(banks):
+        for word in ("dog", "sofa"):
+            folder = made.bank.path(word)
+            folder.mkdir(parents=True)
+            (folder / "sd.safetensors").write_bytes(b"same" if word == "sofa" else b"%d" % place)
+            made.bank.finish(word, "thing")
+    assert "made.dog" in differing(*(identity(made, ("dog", "sofa")) for made in banks))
+    assert identity(banks[0], ("sofa",)) == identity(banks[1], ("sofa",))
+    assert "made.dog" in differing(*(identity(made, None) for made in banks))

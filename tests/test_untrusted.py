@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from segwright.cli import main
 from segwright.errors import InputError, SegwrightError, WeightsError
@@ -143,6 +144,16 @@ def test_a_prompt_as_long_as_a_caption_is_the_caption() -> None:
     captioner = load("mini", "cpu").captioner
     prompt = "a photograph of a " + " ".join(["dog"] * 25)
     assert captioner.caption([read(data_folder() / "JPEGImages/val_00003.jpg")], prompt) == [prompt]
+
+
+def test_words_without_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = load("mini", "cpu").clip
+    monkeypatch.setattr("segwright.models.clip.TEXTS", 5)
+    first = clip.embed_texts(["dog", "sofa"])
+    many = clip.embed_texts([f"word {i}" for i in range(9)])
+    assert many.shape[0] == 9
+    assert len(clip._texts) == 5
+    assert torch.equal(clip.embed_texts(["dog", "sofa"]), first)
 
 
 def test_nothing_endless_or_special_is_read(tmp_path: Path) -> None:

@@ -92,12 +92,11 @@ def evaluate(
     source = source.with_settings(settings_for(rules, source, dataset))
     source = source.with_option("stuff", (*stuff, *asked[len(dataset.words) :]))
     task = Task(dataset, rules, asked, present_only, Path(out) / "predictions")
+    source.prepare(asked)  # first, since what is made for the words is part of the identity
     identity = _identity(source, task, limit)
     with Store(out, identity, [item.id for item in dataset.items], resume) as store:
         todo = [item for item in dataset.items if item.id not in store.done]
         several = workers > 1 and len(todo) > 1
-        if several:
-            source.prepare(asked)  # once, before several workers want it
         do = partial(measured, task=task, batch=batch)
         run = parallel(source, todo, do, workers) if several else serial(source, todo, do)
         for record in _shown(run, store, task, progress):
@@ -109,8 +108,10 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
     """All that the report depends on. The folder of the data is not in it, so that data can be moved."""
     dataset = task.dataset
     ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
+    made = source.made_for(task.asked)
     return {
         **source.identity(words=True),
+        **({"made": made} if made else {}),
         "data": dataset.name,
         "split": dataset.split,
         "limit": limit,

@@ -162,6 +162,10 @@ class Method(ABC):
         """Make what is made once for words; most methods make nothing."""
         return None
 
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        """Digests of what ``prepare`` has made for words, where results depend on it; most methods make nothing."""
+        return {}
+
     @classmethod
     def asks_for(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
         """The kinds of networks that the method itself opens, in any order: what is fetched beforehand, and what results depend on.
@@ -272,6 +276,9 @@ class Then(Method):
     def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
         self.method.prepare(words, progress)
 
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        return self.method.made_for(words)
+
     def identity(self, words: bool | None = None) -> dict[str, Any]:
         return self.method.identity(words) | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
 
@@ -358,11 +365,19 @@ class MethodSpec:
 
     def prepare(self, words: Sequence[str]) -> None:
         """Make what the method makes once for words, before several processes want it; on the CPU if the device is not here."""
+        self._anywhere().prepare(words)
+
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        """The method's, without reading weights."""
+        return self._anywhere().made_for(words)
+
+    def _anywhere(self) -> Method:
+        """On the CPU if the device is not here."""
         try:
             device = str(pick_device(self.device))
         except InputError:
             device = "cpu"
-        self._opened(device).prepare(words)
+        return self._opened(device)
 
     def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
         """The method's, without reading weights.
@@ -431,6 +446,9 @@ class Loaded:
 
     def prepare(self, words: Sequence[str]) -> None:
         self.method.prepare(words)
+
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        return self.method.made_for(words)
 
     def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
         return UNKNOWN | {"versions": all_versions()} | self.method.identity(words)

@@ -14,6 +14,7 @@ from segwright.models.keys import key_map
 from segwright.models.pixels import Pixels, as_tensor, resize, resize_masks
 from segwright.types import Image
 
+TEXTS = 20_000  # a vector of some 2 KB each
 WORK = 4  # a photo is first brought to at most this many times the network's side: masks cost as much as pixels
 
 
@@ -97,9 +98,9 @@ class Clip:
 
     @torch.no_grad()
     def embed_texts(self, words: Sequence[str], templates: Sequence[str] = ("{}",), batch: int = 256) -> Tensor:
-        """Words -> (n, D): the mean of the templates' unit vectors, brought to unit length again; remembered.
+        """Words -> (n, D): the mean of the templates' unit vectors, brought to unit length again.
 
-        Texts longer than the network's context (77 tokens for OpenAI's) are cut.
+        Texts longer than the network's context (77 tokens for OpenAI's) are cut. The last ``TEXTS`` words are remembered.
 
         Raises:
             InputError: no template, or one without "{}".
@@ -112,10 +113,13 @@ class Clip:
         parts = [self._texts_tower(prompts[i : i + batch]) for i in range(0, len(prompts), batch)]
         if parts:
             found = F.normalize(torch.cat(parts).view(len(new), len(key), -1).mean(1), dim=-1)
-            self._texts.update({(w, key): vector for w, vector in zip(new, found, strict=True)})
+            self._texts.update({(w, key): vector.clone() for w, vector in zip(new, found, strict=True)})
         if not words:
             return torch.empty(0, self.model.config.projection_dim, device=self.device)
-        return torch.stack([self._texts[w, key] for w in words])
+        rows = torch.stack([self._texts[w, key] for w in words])
+        while len(self._texts) > TEXTS:  # the oldest
+            self._texts.pop(next(iter(self._texts)))
+        return rows
 
     def _texts_tower(self, prompts: list[str]) -> Tensor:
         most = self.model.config.text_config.max_position_embeddings

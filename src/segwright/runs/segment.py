@@ -85,6 +85,8 @@ def segment(
     words = None if words is None else check_words(words)
     found = {key(photo): photo for photo in find(photos)}
     place = find_place(out)
+    if words is not None:
+        source.prepare(words)  # first, since what is made for them is part of the identity
     with Store(place, identity(source, words, engine), restart, retry) as store:
         for name in (name for name in found if name in store.lines):
             yield _earlier(found[name], store.lines[name], place)
@@ -98,7 +100,8 @@ def segment(
 def identity(method: Any, words: Sequence[str] | None, engine: str = "local") -> dict[str, Any]:
     """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
     known = as_source(method).identity(words is not None, elsewhere=engine == "ray")
-    return {"format": 2, **known, "words": words, "seed": known["settings"].get("seed")}
+    made = as_source(method).made_for(words)
+    return {"format": 3, **known, "words": words, "seed": known["settings"].get("seed"), **({"made": made} if made else {})}
 
 
 def _check(source: MethodSpec | Loaded, batch: int, workers: int, engine: str) -> None:
@@ -126,8 +129,6 @@ def _work(
     if not todo:
         return
     several = engine == "ray" or (workers > 1 and len(todo) > 1)
-    if several and words is not None:
-        source.prepare(words)  # once, before several workers want it
     if engine == "ray":
         from segwright.runs.on_ray import work
 

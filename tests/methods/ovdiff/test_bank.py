@@ -93,7 +93,7 @@ def test_a_damaged_word_file_is_one_sentence(tmp_path: Path) -> None:
     bank = Bank.make(tmp_path, SETTINGS)
     fill(bank, "dog")
     (bank.path("dog") / "word.json").write_text("[]")
-    with pytest.raises(InputError, match="no JSON object"):
+    with pytest.raises(InputError, match="Expected `object`"):
         bank.get("dog")
     (bank.path("dog") / "word.json").write_text('{"word": "cat", "kind": "thing", "number": 1, "files": {}}')
     with pytest.raises(InputError, match="describes no word of this bank"):

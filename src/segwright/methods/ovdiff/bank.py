@@ -81,6 +81,11 @@ class Entry:
     folder: Path
     files: dict[str, str]
 
+    @property
+    def digest(self) -> str:
+        """Of the kind and of all files' contents."""
+        return hashlib.sha256(json.dumps([self.kind, sorted(self.files.items())]).encode()).hexdigest()[:16]
+
 
 class Bank:
     """A bank folder. ``Bank.make`` opens or makes one for some settings, ``Bank.open`` one as it is."""

@@ -344,6 +344,12 @@ class OVDiff(Method):
         made = {"bank": plain(self.bank.settings), "stuff": sorted(word.casefold() for word in self.stuff)}
         return super().identity(words) | made | {"words from": "caption" if self.own_bank else "bank"}
 
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        """Of each word's files in the bank; ``words`` None: of all, where the bank's words are looked for."""
+        if words is None:
+            return {} if self.own_bank else {word: entry.digest for word, entry in self.bank.entries().items()}
+        return {word: entry.digest for word in words if (entry := self.bank.get(word)) is not None}
+
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""
         steps = self.steps([image], words)[0]

@@ -1,0 +1,36 @@
+"""A command that is told to end: one line, its own exit code, and what is done stays done."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segwright.cli import main
+from segwright.mini.voc import data_folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_sigterm_in_the_middle_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = sorted((data_folder() / "JPEGImages").glob("val_*.jpg"))[:40]
+    options = [*map(str, photos), "--preset", "mini", "--device", "cpu", "--method", "maskclip", "--words", "dog, grass"]
+    command = [sys.executable, "-u", "-m", "segwright.cli", "segment", *options, "--batch", "1", "-o", str(tmp_path / "run")]
+    at_work = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert at_work.stdout is not None
+    assert at_work.stdout.readline()
+    at_work.send_signal(signal.SIGTERM)
+    _, said = at_work.communicate(timeout=60)
+    assert at_work.returncode == 143
+    assert "segwright: terminated; start again to resume" in said
+    assert "Traceback" not in said
+    assert "terminate called" not in said
+    done = len((tmp_path / "run/manifest.jsonl").read_text().splitlines())
+    assert 1 <= done < len(photos)
+    assert main(["segment", *options[-4:], *options[:-4], "-o", str(tmp_path / "run")]) == 0
+    assert f"{done} of {len(photos)} photos were in" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "run/manifest.jsonl").read_text().splitlines()]
+    assert len({line["photo"] for line in lines}) == len(lines) == len(photos)
