@@ -52,7 +52,7 @@ def ask(url: str, path: str, data: Any = None, **headers: str) -> tuple[int, str
 
 def segment(url: str, photo: Any) -> str:
     """The reply of the named API to a photo given as a request names it."""
-    given = [photo, "dog", "maskclip", "none", "none", None, False, None, "", "", "none"]
+    given = [photo, "dog", "maskclip", "none", "none", None, False, None, "", "", "none", ""]
     status, body = ask(url, "gradio_api/call/segment", {"data": given})
     assert status == 200, body
     return ask(url, f"gradio_api/call/segment/{json.loads(body)['event_id']}")[1]
