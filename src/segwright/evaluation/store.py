@@ -24,7 +24,7 @@ from segwright.files.places import Local
 from segwright.files.record import plain
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
-REPORTS = ("report.json", "report.md", "contact.png")
+REPORTS = ("report.json", "report.md", "contact.png", "found-against-false-alarms.svg")
 
 
 class Store:
@@ -87,6 +87,7 @@ class Store:
             "id": record.id, "size": list(record.size), "truth": cells.rows.tolist(), "predicted": cells.columns.tolist(),
             "pixels": cells.pixels.tolist(), "seconds": round(record.seconds, 6),
         }  # fmt: skip
+        line |= {"asked": list(record.asked), "scores": list(record.scores)} if record.asked else {}
         self._journal.add(encode_line(line))
         self.done[record.id] = record
 
@@ -102,7 +103,8 @@ def parse_records(content: bytes, file: Path) -> list[Record]:
         try:
             data = json.loads(line)
             cells = Cells(*(np.array(data[key], np.int64) for key in ("truth", "predicted", "pixels")))
-            records.append(Record(data["id"], (data["size"][0], data["size"][1]), cells, float(data["seconds"])))
+            asked, scores = tuple(map(int, data.get("asked", ()))), tuple(map(float, data.get("scores", ())))
+            records.append(Record(data["id"], (data["size"][0], data["size"][1]), cells, float(data["seconds"]), asked, scores))
         except (ValueError, KeyError, TypeError, IndexError):
             raise InputError(f"line {number} of {file} is damaged; take it out and start again, or choose another -o") from None
     return records
