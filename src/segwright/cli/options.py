@@ -18,7 +18,9 @@ OPTIONS = ("bank", "stuff")  # what methods' load takes beside settings
 def add_words(command: argparse.ArgumentParser) -> None:
     words = command.add_mutually_exclusive_group()
     words.add_argument(
-        "--words", metavar='"dog, sofa"', help="what to look for, separated by commas; without words the caption names it"
+        "--words",
+        metavar='"dog, sofa; couch"',
+        help="what to look for: commas part words, semicolons synonyms; without words the caption names it",
     )
     words.add_argument("--words-file", metavar="F", help="a file with one word a line")
     words.add_argument("--vocabulary", metavar="NAME", help="a benchmark's classes: voc, coco, ade20k, cityscapes, mini ...")

@@ -25,6 +25,7 @@ from segwright.files.disk import write_all
 from segwright.files.record import encode_record
 from segwright.methods.base import Loaded, MethodSpec, as_source
 from segwright.runs.workers import check_workers, parallel, serial
+from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
 
 
@@ -103,7 +104,7 @@ def evaluate(
         todo = [item for item in dataset.items if item.id not in store.done]
         several = workers > 1 and len(todo) > 1
         if several:
-            source.prepare(asked)  # once, before several workers want it
+            source.prepare(split_names(asked)[0])  # once, before several workers want it
         do = partial(measured, task=task, batch=batch)
         run = parallel(source, todo, do, workers) if several else serial(source, todo, do)
         for record in _shown(run, store, task, progress):
@@ -140,7 +141,7 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
         "photos": len(dataset.items),
         "ids_sha256": ids,
         "words": dataset.words,
-        "asked": task.asked,
+        "asked": spelled(task.asked),
         "asking": asdict(task.asking),
         "background": dataset.background,
         "protocol": asdict(task.protocol),

@@ -19,6 +19,7 @@ from segwright.runs.store import Line, Store
 from segwright.runs.work import Made, make
 from segwright.runs.workers import check_workers, parallel, serial
 from segwright.types import Segmentation
+from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
 
 BATCH = 4  # photos through the networks at once
@@ -98,7 +99,7 @@ def segment(
 def identity(method: Any, words: Sequence[str] | None, engine: str = "local") -> dict[str, Any]:
     """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
     known = as_source(method).identity(elsewhere=engine == "ray")
-    return {"format": 2, **known, "words": words, "seed": known["settings"].get("seed")}
+    return {"format": 2, **known, "words": None if words is None else spelled(words), "seed": known["settings"].get("seed")}
 
 
 def _check(source: MethodSpec | Loaded, batch: int, workers: int, engine: str) -> None:
@@ -127,7 +128,7 @@ def _work(
         return
     several = engine == "ray" or (workers > 1 and len(todo) > 1)
     if several and words is not None:
-        source.prepare(words)  # once, before several workers want it
+        source.prepare(split_names(words)[0])  # once, before several workers want it
     if engine == "ray":
         from segwright.runs.on_ray import work
 
