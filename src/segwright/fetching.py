@@ -26,6 +26,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "groupvit": ("groupvit", "captioner"),
     "clip-es": ("clip", "captioner"),
     "cliper": ("diffusion", "clip", "captioner"),
+    "best": ("diffusion", "clip", "captioner"),
     "iseg": ("diffusion", "captioner"),
     "g4seg": ("diffusion", "clip"),
 }
@@ -38,7 +39,7 @@ RULES = {
     "iseg": "reference",
 }  # their own ``candidates``
 CAPTION_RULES = ("paper", "reference")  # of ``candidates``: those that need a caption even where words are given
-WRITES_PROMPTS = ("diffsegmenter",)  # with the captioner, words given or not
+WRITES_PROMPTS = ("diffsegmenter", "best")  # or captions, words given or not
 BACKBONES: dict[str, tuple[str, ...]] = {"vit": ("vit",), "clip": ()}  # FreeSeg-Diff's features in place of the diffusion model's
 EXTRACTORS = {"sd": "diffusion"}  # OVDiff's names of networks, where they differ
 

@@ -10,7 +10,7 @@ from segwright.errors import InputError
 
 EPILOG = "Weights: --preset mini ships with the package (a small drawn world only); others are fetched when first used."
 # Options that are settings of a method, by the settings' own names; None means: as the method has it.
-SETTINGS = ("refine", "clusters", "candidates", "sharpen_first", "extractors", "background", "seed")
+SETTINGS = ("confidence", "refine", "clusters", "candidates", "sharpen_first", "extractors", "background", "seed")
 LISTS = ("extractors",)  # these hold several values, joined by commas
 OPTIONS = ("bank", "stuff")  # what methods' load takes beside settings
 
@@ -34,15 +34,15 @@ def add_networks(command: argparse.ArgumentParser) -> None:
 
 def add_method(command: argparse.ArgumentParser) -> None:
     """Words, networks, ``--method`` and every method's settings."""
-    from segwright.methods import METHODS
+    from segwright.methods import DEFAULT, METHODS
 
     add_words(command)
     add_networks(command)
     command.add_argument(
         "--method",
-        default="freeseg-diff",
+        default=DEFAULT,
         metavar="M",
-        help=f"{', '.join(METHODS)} or package.module:Class (default: freeseg-diff)",
+        help=f"{', '.join(METHODS)} or package.module:Class (default: {DEFAULT})",
     )
     command.add_argument(
         "--refine", metavar="R,R", help="what sharpens, in this order: crf, pamr, g4seg; or none (default: the method's own)"
@@ -53,6 +53,10 @@ def add_method(command: argparse.ArgumentParser) -> None:
         choices=("paper", "reference", "prefilter", "none"),
         help="which of the words may be in a photo: by its caption (paper, reference), by CLIP (prefilter; not freeseg-diff), "
         "or all (none) (default: as the method's paper)",
+    )
+    best = command.add_argument_group("settings of best")
+    best.add_argument(
+        "--confidence", type=float, metavar="C", help="0..1: lower finds more of what is named, higher is surer (default: 0.4)"
     )
     freeseg = command.add_argument_group("settings of freeseg-diff")
     freeseg.add_argument("--clusters", type=int, metavar="K", help="regions a photo (default: 4)")

@@ -105,6 +105,8 @@ class Method(ABC):
         by_data: settings that its paper has for one data set alone, by the data set's name.
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
         needs: networks that not every preset has.
+        absent_words: how its paper treats words that are not in the photo, one clause for people; "" where that is the user's
+            own sense of it.
         takes_synonyms: it reads the names of words itself. Else it is given all names of words of several (``Word``), and its
             results are joined, wherever it is called from.
     """
@@ -118,6 +120,7 @@ class Method(ABC):
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     refiners: ClassVar[Mapping[str, Refiner]] = {}
     needs: ClassVar[tuple[str, ...]] = ()
+    absent_words: ClassVar[str] = ""
     takes_synonyms: ClassVar[bool] = False
 
     networks: Networks
