@@ -86,8 +86,8 @@ def _line(outcome: Any, as_json: bool) -> str:
     found = outcome.facts["segments"]
     if as_json:
         files = [str(file) for file in outcome.files]
-        missing = list(outcome.facts.get("not_found", ()))
-        return json.dumps({"photo": str(outcome.photo), "segments": found, "not_found": missing, "files": files})
+        content = {"photo": str(outcome.photo), "segments": found, "not_found": outcome.facts.get("not_found", []), "files": files}
+        return json.dumps(content)
     width, height = outcome.facts["size"]
     parts = [f"{s['word']} {s['area'] / (width * height):.0%}" for s in found]
     caption = outcome.facts["caption"]

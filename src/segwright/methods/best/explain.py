@@ -39,9 +39,9 @@ def _beliefs(steps: Steps, settings: Any) -> str:
     return (
         f"<h2>1. Which words are there</h2><p>Caption: <q>{escape(steps.caption)}</q></p>"
         f"<table><tr>{heads}</tr>{rows}</table>"
-        f"<p>A word is found if its score, the mean of its evidence, is at least {settings.confidence:g}. Caption: the caption names "
-        "it (1) or names what is nearest to it (0.5). Photo: CLIP on photo and crops. Dense: its strongest cells. "
-        "Region: CLIP on what was cut out. CLIP chooses among the words and "
+        f"<p>A word is found if its score, the mean of its evidence, is at least {settings.confidence:g}. "
+        "Caption: the caption names it (1) or names what is nearest to it (0.5). Photo: CLIP on photo and crops. "
+        "Dense: its strongest cells. Region: CLIP on what was cut out. CLIP chooses among the words and "
         f"{len(steps.everyone.others)} other nouns.</p>"
     )
 
@@ -74,8 +74,9 @@ def _maps(image: Image, steps: Steps) -> str:
     named = "".join(_region(steps.shares[k], titles, k) for k in range(len(steps.shares)))
     prompt = f"<p>One U-Net pass with the prompt <q>{escape(steps.passed.prompt)}</q>.</p>"
     return (
-        f"<h2>3. Dense evidence</h2>{prompt}{regions}<ul>{named}</ul><h3>Cross-attention</h3>{_row_of(titles, steps.passed.cross)}"
-        f"<h3>Fused</h3>{_row_of(titles, steps.fused)}<h2>4. Outline: carried by self-attention</h2>{_row_of(titles, steps.carried)}"
+        f"<h2>3. Dense evidence</h2>{prompt}{regions}<ul>{named}</ul>"
+        f"<h3>Cross-attention</h3>{_row_of(titles, steps.passed.cross)}<h3>Fused</h3>{_row_of(titles, steps.fused)}"
+        f"<h2>4. Outline: carried by self-attention</h2>{_row_of(titles, steps.carried)}"
     )
 
 
