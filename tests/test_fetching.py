@@ -74,19 +74,29 @@ def test_what_is_said_equals_what_is_fetched(stocked: hub.Hub, method: str, dtyp
     assert bytes_of(stocked) == expected
 
 
-def test_every_method_says_what_it_needs() -> None:
-    assert set(fetching.NEEDS) == {*METHODS, "g4seg"}
-    own = {name: find_method(name).Settings().candidates for name in METHODS}
-    assert {name: rule for name, rule in own.items() if rule != "none"} == fetching.RULES
+def test_what_can_be_fetched_for() -> None:
+    assert set(fetching.targets()) == {*METHODS, "g4seg"}
+    sd15 = presets.PRESETS["sd15"]
+    assert fetching.needs("g4seg", sd15) == ("diffusion", "clip")
+    assert fetching.needs("ovdiff", sd15) == ("diffusion", "clip", "captioner", "dino")
+    assert fetching.needs("ovdiff", sd15, {"extractors": ("mae",)}, words=True) == ("diffusion", "clip", "mae")
+    assert fetching.needs("sclip", sd15, {"refine": "pamr,g4seg"}, words=True) == ("diffusion", "clip")
+    with pytest.raises(InputError, match="has no setting 'magic'"):
+        fetching.needs("sclip", sd15, {"magic": 1})
 
 
-SMALL: dict[str, dict[str, Any]] = {"iseg": {"heads": ()}}  # its own are heads that the small networks lack
+# iSeg's own are heads that the small networks lack; these make of no word enough for best to go on to the diffusion model.
+SMALL: dict[str, dict[str, Any]] = {"iseg": {"heads": ()}, "best": {"confidence": 0.0}}
 CALLS: list[tuple[str, dict[str, Any], list[str] | None]] = [
     *((method, SMALL.get(method, {}), words) for method in METHODS if method != "ovdiff" for words in (None, ["dog", "car"])),
     *(("freeseg-diff", {"backbone": kind}, None) for kind in ("clip", "vit", "rgb")),
     ("freeseg-diff", {"candidates": "none"}, ["dog", "car"]),
     ("sclip", {"candidates": "reference"}, ["dog", "car"]),
+    ("freeseg-diff", {"candidates": "none", "prompt": "caption"}, ["dog", "car"]),
     ("diffsegmenter", {"candidates": "none"}, ["dog", "car"]),
+    ("diffsegmenter", {"candidates": "none", "caption": False}, ["dog", "car"]),
+    ("clip-es", {"candidates": "prefilter"}, ["dog", "car"]),
+    ("iseg", {"heads": (), "candidates": "none", "refine": "g4seg"}, ["dog", "car"]),
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import hub
 import pytest
 import torch
 
@@ -25,10 +26,12 @@ from segwright.models.sampling import SamplingSettings
 from segwright.presets import CLIPS
 from segwright.refine import REFINERS
 from segwright.runs.refine_masks import RefinementSettings
+from segwright.settings import build
 from segwright.weights import Networks, load
 
 # Values to try for fields whose default says little of their kind.
 POOL = (
+    (("dog", (1, 2, 3)),),
     True, 0.5, 0.9, 2, 100, 448, ("a {}",), ("clip",), ("sd",), (), ((8, 1.0),), "clip", "none", "paper", "caption", "standardised",
     "average", "threshold", "value", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other",
     FeatureSettings(timestep=7), SamplingSettings(steps=7), InversionSettings(7),
@@ -55,7 +58,7 @@ def changed(kind: type, name: str) -> Any:
     """The settings with another value of one field."""
     for value in others(kind, name):
         try:
-            made = kind(**{name: value})
+            made = build(kind, {name: value}, kind.__name__)
         except (InputError, TypeError, ValueError):
             continue
         if getattr(made, name) != getattr(kind(), name):
@@ -123,7 +126,16 @@ def test_every_setting_of_a_diagnosis(kind: Any, field: str, mini: Networks) -> 
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_networks_dtype_and_the_presets_defaults(name: str, mini: Networks, folder: Path) -> None:
+def test_networks_dtype_and_the_presets_defaults(
+    name: str, mini: Networks, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Other networks are on this machine already: what tells a repository's commit is ``tests/test_fetching.py``."""
+    there = tmp_path / "models--other--network" / "snapshots" / "0123"
+    there.mkdir(parents=True)
+    monkeypatch.setattr(Networks, "prepare", lambda self, kinds: None)
+    kept = Networks.folder
+    monkeypatch.setattr(Networks, "folder", lambda self, kind: there if self.part(kind) else kept(self, kind))
+
     def of(networks: Networks, where: str) -> dict[str, Any]:
         given = {"bank": folder / where} if "bank" in find_method(name).options else {}
         return find_method(name).on(networks, **given).identity()
@@ -151,7 +163,9 @@ def test_options_and_refiners_behind(mini: Networks, tmp_path: Path) -> None:
     assert spec.identity() == spec.load().identity()
 
 
-def test_two_clips_are_two_identities() -> None:
-    one, two = (MethodSpec("sclip", "sd15", "cpu", extras={"clip": clip}).identity() for clip in ("clip-b32", "clip-b16"))
+def test_two_clips_are_two_identities(stocked: hub.Hub) -> None:
+    one, two = (MethodSpec("sclip", "sd15", "cpu", extras={"clip": clip}).identity(words=True) for clip in ("clip-b32", "clip-b16"))
+    assert list(one["networks"]) == ["clip"]
+    assert not any("blip" in path for path in stocked.sent)
     assert "networks.clip" in differing(one, two)
     assert asdict(find_method("sclip").Settings())["seed"] == one["settings"]["seed"]

@@ -400,3 +400,13 @@ def test_windows_and_stitch_refuse_nonsense() -> None:
     ]:
         with pytest.raises(InputError):
             images.stitch(parts, places, size)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_strips_of_any_height_give_the_same(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    picture = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (37, 23, 4), np.uint8))
+    whole = images.read(saved(picture, "PNG", exif=exif))
+    monkeypatch.setattr("segwright.images.STRIP", 100)
+    assert np.array_equal(images.read(saved(picture, "PNG", exif=exif)), whole)

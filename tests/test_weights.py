@@ -184,3 +184,18 @@ def test_a_folder_without_a_part_can_be_used_for_the_others(folder: Path) -> Non
 
 def test_sizes_for_people() -> None:
     assert [hub.human(n) for n in (4_267_000_000, 991_000_000, 10)] == ["4.3 GB", "991 MB", "1 MB"]
+
+
+def test_another_diffusion_model_brings_its_own_settings() -> None:
+    swapped = weights.load("mini", diffusion="sd21", clip="clip-b16")
+    assert {kind: part.repo for kind, part in swapped.swapped.items()} == {
+        "clip": presets.CHOICES["clip"]["clip-b16"].repo,
+        "diffusion": presets.CHOICES["diffusion"]["sd21"].repo,
+    }
+    other, mini = presets.PRESETS["sd21"], presets.PRESETS["mini"]
+    assert (swapped.preset.image_size, swapped.preset.features, swapped.preset.matching) == (768, other.features, other.matching)
+    assert swapped.preset.defaults.cross == other.defaults.cross
+    assert swapped.preset.defaults.templates == mini.defaults.templates  # these are CLIP's
+    assert swapped.identity("diffusion") != weights.load("mini").identity("diffusion")
+    with pytest.raises(InputError, match="diffusion must be one of sd14"):
+        weights.load("mini", diffusion="clip-b16")

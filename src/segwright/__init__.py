@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from segwright.methods.base import MethodSpec as MethodSpec
     from segwright.methods.freeseg_diff.method import FreeSegDiff as FreeSegDiff
     from segwright.methods.freeseg_diff.method import FreeSegDiffSettings as FreeSegDiffSettings
+    from segwright.methods.ovdiff.making import prototypes as prototypes
     from segwright.methods.ovdiff.method import OVDiff as OVDiff
     from segwright.methods.ovdiff.method import OVDiffSettings as OVDiffSettings
     from segwright.methods.ovdiff.support import SupportSettings as SupportSettings
@@ -56,6 +57,7 @@ _HOMES = {
     "load": "segwright.weights", "segment": "segwright.runs.segment", "explain": "segwright.runs.explain",
     "export": "segwright.runs.exports", "overview": "segwright.runs.overview", "refine_masks": "segwright.runs.refine_masks",
     "FreeSegDiff": "segwright.methods.freeseg_diff.method", "FreeSegDiffSettings": "segwright.methods.freeseg_diff.method",
+    "prototypes": "segwright.methods.ovdiff.making",
     "OVDiff": "segwright.methods.ovdiff.method", "OVDiffSettings": "segwright.methods.ovdiff.method",
     "SupportSettings": "segwright.methods.ovdiff.support",
     "evaluate": "segwright.evaluation.run", "MethodSpec": "segwright.methods.base",
@@ -75,3 +77,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'segwright' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

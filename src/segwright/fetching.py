@@ -6,72 +6,38 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError, OutputError, WeightsError
+from segwright.methods import DEFAULT, find_method, method_names
 from segwright.models import hub
 from segwright.models.hub import human, print_to_stderr
-from segwright.presets import CHOICES, MADE, NETWORKS, PRESETS, Preset, find_preset, preset_folder
+from segwright.presets import MADE, PRESETS, Preset, default_preset, find_preset, preset_folder
+from segwright.refine import REFINERS
 from segwright.weights import Networks, load
 
-# What each method asks for with its own settings; the captioner is what finds the words where none are given.
-NEEDS: dict[str, tuple[str, ...]] = {
-    "freeseg-diff": ("diffusion", "clip", "captioner"),
-    "ovdiff": ("diffusion", "clip", "dino", "captioner"),
-    "maskclip": ("clip", "captioner"),
-    "sclip": ("clip", "captioner"),
-    "diffsegmenter": ("diffusion", "captioner"),
-    "groupvit": ("groupvit", "captioner"),
-    "clip-es": ("clip", "captioner"),
-    "cliper": ("diffusion", "clip", "captioner"),
-    "best": ("diffusion", "clip", "captioner"),
-    "iseg": ("diffusion", "captioner"),
-    "g4seg": ("diffusion", "clip"),
-}
-OTHER_CLIP = {"ovdiff": "clip-b16"}  # where the networks come from the hub (the published code)
-RULES = {
-    "freeseg-diff": "paper",
-    "ovdiff": "prefilter",
-    "diffsegmenter": "reference",
-    "clip-es": "reference",
-    "iseg": "reference",
-}  # their own ``candidates``
-CAPTION_RULES = ("paper", "reference")  # of ``candidates``: those that need a caption even where words are given
-WRITES_PROMPTS = ("diffsegmenter", "best")  # or captions, words given or not
-BACKBONES: dict[str, tuple[str, ...]] = {"vit": ("vit",), "clip": ()}  # FreeSeg-Diff's features in place of the diffusion model's
-EXTRACTORS = {"sd": "diffusion"}  # OVDiff's names of networks, where they differ
+
+def targets() -> tuple[str, ...]:
+    """What can be fetched for: every method, and the refiners that run on networks."""
+    return (*method_names(), *(name for name, refiner in REFINERS.items() if refiner.kinds))
 
 
-def needs(method: str, preset: Preset, settings: Mapping[str, Any] | None = None, words: bool = False) -> tuple[str, ...]:
-    """The networks that a method will ask for.
+def needs(target: str, preset: Preset, settings: Mapping[str, Any] | None = None, words: bool = False) -> tuple[str, ...]:
+    """The kinds of networks that a method or a refiner will ask for.
 
     Args:
-        method: one of ``NEEDS``: a method, or the refiner "g4seg".
-        settings: those that differ from the method's own; ``candidates``, ``backbone``, ``extractors``, ``refine`` matter.
+        target: one of ``targets``.
+        settings: those that differ from the method's own.
         words: words are given.
 
     Raises:
-        InputError: no such method.
+        InputError: no such method or refiner, or a setting that the method does not have.
     """
-    if method not in NEEDS:
-        raise InputError(f"what to fetch for must be one of {', '.join(NEEDS)}, got {method!r}")
-    given = settings or {}
-    wanted = list(NEEDS[method])
-    if method == "freeseg-diff" and given.get("backbone") in BACKBONES:
-        wanted = [*BACKBONES[given["backbone"]], "clip", "captioner"]
-    if method == "ovdiff":
-        names = given.get("extractors") or preset.extractors
-        wanted = ["diffusion", "clip", *(EXTRACTORS.get(name, name) for name in names), "captioner"]
-    rule = given.get("candidates") or RULES.get(method, "none")
-    if words and rule != "none":
-        wanted.append("clip")  # which of them are in the photo
-    if words and rule not in CAPTION_RULES and method not in WRITES_PROMPTS and "captioner" in wanted:
-        wanted.remove("captioner")
-    if "g4seg" in str(given.get("refine") or ""):
-        wanted += NEEDS["g4seg"]
-    return tuple(name for name in NETWORKS if name in wanted)
+    if target in REFINERS:
+        return REFINERS[target].kinds
+    method = find_method(target)
+    return method.opens(preset, method.checked(settings or {}), words)
 
 
 def prefetch(
@@ -82,27 +48,26 @@ def prefetch(
     words: bool = False,
     local_only: bool = False,
     notify: Callable[[str], None] = print_to_stderr,
+    *,
+    single: Mapping[str, Any] | None = None,
 ) -> None:
     """Fetch all that a method will ask for, before any of its work is done; nothing to do for folders.
+
+    What a method of another package asks for is fetched when it is first used.
+
+    Args:
+        single: networks in place of the preset's, as ``segwright.load`` takes them.
 
     Raises:
         WeightsError: it cannot be had, or a folder lacks it.
     """
-    networks = _networks(method, preset, dtype, local_only, notify)
+    networks = _networks(method, preset, dtype, local_only=local_only, notify=notify, **(single or {}))
     networks.prepare(needs(method, networks.preset, settings, words))
 
 
-def _networks(
-    method: str,
-    preset: str | os.PathLike[str] | None,
-    dtype: str,
-    local_only: bool = False,
-    notify: Callable[[str], None] = print_to_stderr,
-) -> Networks:
-    networks = load(preset, "cpu", dtype, local_only=local_only, notify=notify)
-    if networks.preset.parts and method in OTHER_CLIP:
-        return replace(networks, swapped={"clip": CHOICES["clip"][OTHER_CLIP[method]]})
-    return networks
+def _networks(target: str, preset: str | os.PathLike[str] | None, dtype: str, **how: Any) -> Networks:
+    """As the method opens them; a refiner takes a preset's own."""
+    return (load if target in REFINERS else find_method(target).open_networks)(preset, "cpu", dtype, **how)
 
 
 def fetch(
@@ -115,7 +80,7 @@ def fetch(
     """Fetch and verify a preset's networks, and make a folder of them that works anywhere without network.
 
     Args:
-        methods: of ``NEEDS``; None: the default method's. "all" is every one.
+        methods: of ``targets``; None: the default method's. "all" is every one.
         to: the folder to make (``--preset FOLDER``); None: the hub's cache keeps them, for its own name.
         dtype: "bfloat16" and "float16" take half-precision weights where there are any.
 
@@ -127,8 +92,10 @@ def fetch(
         WeightsError: something cannot be had.
         OutputError: the folder cannot be made.
     """
-    chosen = ("freeseg-diff",) if methods is None else tuple(NEEDS) if "all" in methods else tuple(methods)
-    found = find_preset(_default() if preset is None else preset)
+    chosen = (DEFAULT,) if methods is None else targets() if "all" in methods else tuple(methods)
+    if unknown := [name for name in chosen if name not in targets()]:
+        raise InputError(f"what to fetch for must be one of {', '.join(targets())}, got {unknown[0]!r}")
+    found = find_preset(default_preset() if preset is None else preset)
     if not found.parts:
         raise InputError(f"preset {found.name!r} lies on this machine already; nothing is to be fetched")
     wanted = {part.repo: part for method in chosen for part in _parts(method, found, dtype)}
@@ -137,12 +104,6 @@ def fetch(
     if to is None:
         return folders[0]
     return _make_folder(found, chosen, dict(zip(wanted, folders, strict=True)), Path(to).expanduser(), dtype)
-
-
-def _default() -> str:
-    from segwright.presets import default_preset
-
-    return default_preset()
 
 
 def _parts(method: str, preset: Preset, dtype: str) -> list[hub.Part]:
@@ -162,7 +123,7 @@ def _make_folder(preset: Preset, methods: Sequence[str], folders: Mapping[str, P
         raise OutputError(f"{str(to)!r} exists already; name a folder that does not, or remove it")
     placed = {name: part for method in methods for name, part in _placed(method, preset, dtype).items()}
     if len({part.repo for method in methods for name, part in _placed(method, preset, dtype).items() if name == "clip"}) > 1:
-        raise InputError("these methods need two different CLIPs, and a folder holds one; fetch ovdiff into a folder of its own")
+        raise InputError("these methods need two different CLIPs, and a folder holds one; fetch them into two folders")
     bytes_ = sum(p.stat().st_size for name, part in placed.items() for p in _own(name, folders[part.repo]))
     if bytes_ + hub.SPARE > hub.room(to.absolute().parent):
         raise OutputError(
@@ -216,10 +177,10 @@ def describe() -> str:
                 f"{preset.name}: ships with segwright, {human(there)}, {preset.licence}, {preset.image_size} px\n  {folder}"
             )
             continue
-        by_method = ", ".join(f"{method} {human(size(method, preset))}" for method in NEEDS)
+        by_method = ", ".join(f"{method} {human(size(method, preset))}" for method in targets())
         lines.append(f"{preset.name}: {preset.image_size} px; to fetch for {by_method}")
         if preset.parts["diffusion"].half:
-            lines.append(f"  freeseg-diff with --dtype float16 or bfloat16: {human(size('freeseg-diff', preset, True))}")
+            lines.append(f"  {DEFAULT} with --dtype float16 or bfloat16: {human(size(DEFAULT, preset, True))}")
         for kind, part in preset.parts.items():
             try:
                 where = str(hub.cached(part))

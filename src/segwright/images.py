@@ -12,7 +12,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -35,10 +35,16 @@ SUFFIXES = (
 )
 KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000 or AVIF"
 
-_T = Pillow.Transpose
-_TURNS = {  # EXIF orientation -> what makes the picture upright
-    **{2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE},
-    **{6: _T.ROTATE_270, 7: _T.TRANSVERSE, 8: _T.ROTATE_90},
+STRIP = 4_000_000  # pixels that are turned to RGB at once
+_SIDEWAYS = (5, 6, 7, 8)
+_STORED: dict[int, Callable[[Image], Image]] = {  # EXIF orientation -> the view of an upright array in which its rows are stored
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
 _ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262
 
@@ -54,9 +60,14 @@ def read(file: str | os.PathLike[str] | BinaryIO) -> Image:
             more than ``MAX_PIXELS`` pixels or a side longer than ``MAX_SIDE`` (told from the header, before decoding).
     """
     with opened(file) as (picture, name):
-        turn = _TURNS.get(_orientation(picture))
-        colours = _rgb(picture, name)
-        return np.array(colours if turn is None else colours.transpose(turn))
+        turn, (width, height) = _orientation(picture), picture.size
+        image = np.empty((width, height, 3) if turn in _SIDEWAYS else (height, width, 3), np.uint8)
+        stored = _STORED.get(turn, lambda upright: upright)(image)
+        rows = max(1, STRIP // width)
+        for top in range(0, height, rows):  # in strips, so that a large photo is in memory twice and not six times
+            strip = picture.crop((0, top, width, min(top + rows, height)))
+            stored[top : top + rows] = np.asarray(_rgb(strip, name, getattr(picture, "tag_v2", {})))
+        return image
 
 
 @contextmanager
@@ -243,10 +254,11 @@ def _mend_transparency(picture: Pillow.Image) -> None:
         picture.info["transparency"] = tuple(value >> 8 for value in colour)
 
 
-def _rgb(picture: Pillow.Image, name: str) -> Pillow.Image:
+def _rgb(picture: Pillow.Image, name: str, tags: Any) -> Pillow.Image:
+    """``tags``: those of TIFF."""
     mode = picture.mode
     if mode == "I" or mode.startswith("I;16"):
-        picture = _from_16_bit(picture, name)
+        picture = _from_16_bit(picture, name, tags)
     elif mode not in {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}:
         raise InputError(f"{name} has {mode} pixels; expected 8/16-bit grey, palette, RGB or CMYK: save it as RGB")
     if picture.has_transparency_data:
@@ -255,10 +267,9 @@ def _rgb(picture: Pillow.Image, name: str) -> Pillow.Image:
     return picture.convert("RGB")
 
 
-def _from_16_bit(picture: Pillow.Image, name: str) -> Pillow.Image:
+def _from_16_bit(picture: Pillow.Image, name: str, tags: Any) -> Pillow.Image:
     """8-bit grey of 9 to 16-bit grey: the high byte, as Pillow itself does for 16-bit colours."""
     values = np.asarray(picture).astype(np.int64)
-    tags = getattr(picture, "tag_v2", {})
     top = 2 ** min(16, max(8, int(tags.get(_BITS, (16,))[0]))) - 1
     if values.min() < 0 or values.max() > top:
         raise InputError(f"{name} has grey values {values.min()}..{values.max()}; expected 0..{top}: save it as 8-bit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -12,6 +11,7 @@ from segwright.errors import WeightsError
 from segwright.models.diffusion import FeatureSettings
 from segwright.models.hub import File, Part, cached
 from segwright.models.sampling import SamplingSettings
+from segwright.untrusted import decode, read_bounded
 
 # Sizes in bytes. Those of weights are the hub's where docs/weights.md says "seen", else counted from the architecture; the small
 # files' are about. Nothing depends on them but what is said before a fetch: the hub's own listing is what files are checked with.
@@ -210,7 +210,7 @@ GROUPVIT = Part(
     _files(_CLIP, model=223_000_000),
     converted=True,
 )
-CHOICES = {"clip": CLIPS, "captioner": CAPTIONERS, "vit": VITS}
+CHOICES = {"clip": CLIPS, "captioner": CAPTIONERS, "vit": VITS, "diffusion": DIFFUSION}
 MADE = "segwright.json"  # in a folder that ``segwright fetch --to`` made: the preset's name, its parts and licences
 NETWORKS = ("diffusion", "clip", "captioner", "vit", "dino", "mae", "sam", "groupvit")
 
@@ -278,17 +278,32 @@ def find_preset(name: str | os.PathLike[str]) -> Preset:
     raise WeightsError(f"{what}; choose one of {', '.join(PRESETS)} or an existing folder in the layout of preset mini")
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What ``MADE`` must hold; it holds more."""
+
+    preset: str
+    licence: str
+
+
 def _folder_preset(name: str, folder: Path) -> Preset:
     """A folder's preset: with the settings of the preset that it was fetched from, if ``segwright fetch`` made it."""
     there = ("sd", "clip", *(e for e in ("dino",) if (folder / e).is_dir()))
     try:
-        made = json.loads((folder / MADE).read_text("utf8"))
-        origin = PRESETS[made["preset"]]
-        return replace(origin, name=name, parts={}, extractors=there, licence=str(made["licence"]))
+        made = decode(read_bounded(folder / MADE), _Made)
+        return replace(PRESETS[made.preset], name=name, parts={}, extractors=there, licence=made.licence)
     except FileNotFoundError:
         return Preset(name, extractors=there, licence="as the folder's owner says")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"{folder / MADE} does not say which preset this is; fetch the folder again") from error
+
+
+def with_diffusion(preset: Preset, name: str) -> Preset:
+    """A preset with what it says of its diffusion model taken from the preset ``name``."""
+    other = PRESETS[name]
+    own = {key: getattr(other, key) for key in ("image_size", "features", "matching", "sampling")}
+    cross = replace(preset.defaults, cross=other.defaults.cross)
+    return replace(preset, **own, defaults=cross)
 
 
 def preset_folder(preset: Preset) -> Path:

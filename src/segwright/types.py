@@ -18,6 +18,7 @@ from torch import Tensor
 from segwright.errors import InputError
 
 Image = NDArray[np.uint8]
+SEEDS = 2**63 - 1  # torch's generators take as many
 
 
 def check_image(image: Any) -> Image:
@@ -30,6 +31,17 @@ def check_image(image: Any) -> Image:
         got = f"{image.dtype} array of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise InputError(f"a photo must be an (H, W, 3) uint8 RGB array, got {got}; segwright.read(path) makes one")
     return image
+
+
+def check_seed(seed: int, most: int = SEEDS) -> int:
+    """The seed itself, if random generators take it.
+
+    Raises:
+        InputError: no whole number, negative, or above ``most``.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= most:
+        raise InputError(f"a seed must be a whole number in 0..{most}, got {str(seed)[:40]}")
+    return seed
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from segwright.errors import InputError, WeightsError
+from segwright.errors import InputError, SegwrightError, WeightsError
 from segwright.models import hub
 from segwright.models.hub import Fetching, Part, print_to_stderr
-from segwright.presets import CHOICES, Preset, default_preset, find_preset, preset_folder
+from segwright.presets import CHOICES, Preset, default_preset, find_preset, preset_folder, with_diffusion
 
 if TYPE_CHECKING:
     from segwright.models.captioner import Captioner
@@ -45,6 +45,7 @@ def load(
     clip: str | None = None,
     captioner: str | None = None,
     vit: str | None = None,
+    diffusion: str | None = None,
     local_only: bool = False,
     notify: Callable[[str], None] = print_to_stderr,
 ) -> Networks:
@@ -57,6 +58,7 @@ def load(
         clip: another CLIP in place of the preset's, from the hub: "clip-b32" or "clip-b16".
         captioner: another captioner, likewise: "blip-base" or "blip-large".
         vit: another ViT, likewise: "dinov2" or "vit".
+        diffusion: another diffusion model ("sd21"), with the settings of the preset of that name that concern it.
         local_only: never ask the network.
         notify: called with what is fetched and how large it is.
 
@@ -68,11 +70,13 @@ def load(
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     swapped: dict[str, Part] = {}
-    for kind, name in (("clip", clip), ("captioner", captioner), ("vit", vit)):
+    for kind, name in (("clip", clip), ("captioner", captioner), ("vit", vit), ("diffusion", diffusion)):
         if name is not None:
             if name not in CHOICES[kind]:
                 raise InputError(f"{kind} must be one of {', '.join(CHOICES[kind])}, got {name!r}")
             swapped[kind] = CHOICES[kind][name]
+    if diffusion is not None:
+        chosen = with_diffusion(chosen, diffusion)
     return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, notify)
 
 
@@ -241,4 +245,14 @@ class Networks:
     def _open(self, network: str) -> Any:
         from segwright.models import opening
 
-        return opening.OPENERS[network](self.folder(network), self.device, self.dtype)
+        folder = self.folder(network)
+        try:
+            return opening.OPENERS[network](folder, self.device, self.dtype)
+        except (SegwrightError, MemoryError):
+            raise
+        except Exception as error:  # configurations of wrong types: the libraries raise nearly anything
+            if isinstance(error, RuntimeError) and "memory" in str(error):
+                raise
+            raise WeightsError(
+                f"the {network} in {str(folder)!r} cannot be opened ({hub.reason(error)}); {opening.MEND}"
+            ) from error

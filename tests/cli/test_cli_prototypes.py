@@ -42,7 +42,7 @@ def test_other_settings_are_refused(bank: Path, capsys: pytest.CaptureFixture[st
     assert run("prototypes", "tv", "-o", bank, "--preset", "mini", "--device", "cpu", "--steps", 3) == 2
     assert "support.sampling.steps = 2, not 3" in capsys.readouterr().err
     assert run("prototypes", "tv", "-o", bank, "--preset", "mini", "--stuff", "sky") == 2
-    assert "--stuff names 'sky'" in capsys.readouterr().err
+    assert "'sky' is called stuff but is not among the words" in capsys.readouterr().err
     assert run("prototypes", "x" * 500, "-o", bank, "--preset", "mini") == 2
     assert "at most 200 characters" in capsys.readouterr().err
 

@@ -49,7 +49,7 @@ def test_what_cannot_be_paired_or_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"report\.json cannot be read"):
         compare([tmp_path / "nowhere"])
     (tmp_path / "some/report.json").write_text("[]", "utf8")
-    with pytest.raises(InputError, match="is no report"):
+    with pytest.raises(InputError, match="is damaged"):
         compare([tmp_path / "some"])
     evaluate(Empty(), dataset, tmp_path / "other")
     (tmp_path / "other/photos.jsonl").unlink()

@@ -40,7 +40,9 @@ def test_every_row_can_be_run_or_says_why_not(name: str) -> None:
             if "missing" in job:
                 assert len(job["missing"]) > 10
             elif job["method"] in METHODS:
-                spec = method_of(job, data, Options(None, data, Path(), None, "cpu", "float32", None, None, 1, 1, None, False))
+                spec = method_of(
+                    job, data, Options(None, data, Path(), None, "cpu", "float32", None, None, 1, 1, None, (), {}, False)
+                )
                 assert isinstance(spec, MethodSpec)
                 known = {f.name for f in fields(find_method(spec.name).Settings)}
                 assert set(spec.settings) <= known

@@ -44,7 +44,7 @@ class Bare(Method):
     name = "bare"
     settings = NoSettings()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         return {"method": type(self).__name__, "settings": {}, "versions": versions()}
 
 

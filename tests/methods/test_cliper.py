@@ -233,6 +233,9 @@ def test_notes_and_page(mini: Networks, tmp_path: Path) -> None:
     page = explain(image, method, tmp_path / "page.html", THINGS).read_text("utf8")
     assert page.count("<img") == 2 + 2 * 12
     assert "up_blocks.1.attentions.1.transformer_blocks.0.attn1, up_blocks.1.attentions.0" in page
+    trace = method.trace(image, THINGS)
+    assert np.array_equal(trace.segmentation.labels, result.labels)
+    assert trace.body() in page
     strict = CLIPer(mini, CLIPerSettings(score=5.0))(image, THINGS)
     assert not strict.labels.any()
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from segwright.errors import InputError
-from segwright.methods.all_words import all_words
 from segwright.methods.diffsegmenter import DiffSegmenter, DiffSegmenterSettings
 from segwright.methods.iseg.method import HEADS_VOC, LAYERS, PUBLISHED, ISeg, ISegSettings
 from segwright.metrics import confusion, miou
@@ -227,12 +226,12 @@ def test_heads_that_are_not_there_are_refused(networks: Networks, photo: NDArray
 
 def test_one_pass_of_diffsegmenter_for_all_words(networks: Networks, photo: NDArray[np.uint8]) -> None:
     method = DiffSegmenter(networks, DiffSegmenterSettings(caption=False, emphasis=1.5))
-    alone = all_words(method, photo, ["dog"])
+    alone = method.all_words(photo, ["dog"])
     torch.testing.assert_close(alone, method.maps(photo, ["dog"]), rtol=1e-4, atol=1e-5)
-    several = all_words(method, photo, WORDS)
+    several = method.all_words(photo, WORDS)
     assert several.shape == (6, *alone.shape[1:])
     assert not torch.allclose(several[0], alone[0], atol=1e-4)
-    swapped = all_words(method, photo, WORDS[::-1])
+    swapped = method.all_words(photo, WORDS[::-1])
     assert float((swapped.flip(0) - several).abs().mean()) < 0.2
 
 

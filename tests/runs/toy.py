@@ -30,7 +30,7 @@ class Toy(Method):
     settings: ClassVar = NoSettings()
     name: ClassVar = "toy"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         return {"method": self.name, "settings": {}}
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:

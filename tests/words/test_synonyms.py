@@ -34,7 +34,7 @@ class Toy(Method):
         sure = {word: i / 10 for i, word in enumerate(self.asked)}
         return [Segmentation(self.asked, scores.argmax().numpy(), scores, confidence=sure) for _ in images]
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         return {"method": "toy"}
 
 

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segwright.cli.options import add_networks, split
+from segwright.cli.options import add_networks, networks, split
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("check", help="examine this machine and these weights, on pictures whose content is known")
+    command = commands.add_parser("check", help="examine this machine and these weights on known pictures")
     add_networks(command)
     command.add_argument(
         "--for", dest="methods", metavar="M,M", help="methods (default: those that need no more than freeseg-diff)"
@@ -26,7 +26,7 @@ def _check(options: argparse.Namespace) -> int:
 
     methods = None if options.methods is None else split(options.methods)
     found = []
-    for finding in examine(options.preset, options.device, options.dtype, methods, options.pictures):
+    for finding in examine(options.preset, options.device, options.dtype, methods, options.pictures, **networks(options)):
         print(line(finding), flush=True)
         found.append(finding)
     print(verdict(found))

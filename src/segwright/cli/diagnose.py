@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_networks, add_words, split, vocabulary
+from segwright.cli.options import EPILOG, add_networks, add_set, add_words, networks, split, vocabulary
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser(
         "diagnose",
-        help="show and measure where CLIP's and the diffusion model's features fail on a photo or a data set",
+        help="where CLIP's and diffusion features fail, shown and measured",
         epilog=EPILOG,
     )
     command.add_argument("photo", nargs="?", metavar="PHOTO")
@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
     command.add_argument("--steps", type=int, metavar="N", help="of generation and inversion (default: 20)")
     command.add_argument("--threshold", type=float, metavar="T", help="of Grad-CAM's masks, 0..1 (default: 0.4)")
     command.add_argument("--seed", type=int, help="default: 0")
+    add_set(command, "any other setting, any number of times; a wrong name gets the list of them")
     add_networks(command)
     command.add_argument("-o", "--out", default="segwright-diagnosis", metavar="OUT", help="folder (default: segwright-diagnosis)")
     command.set_defaults(run=_diagnose)
@@ -33,11 +34,14 @@ def add(commands: Any) -> None:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from segwright.diagnosis.run import diagnose
-    from segwright.diagnosis.subject import DiagnoseSettings
-    from segwright.fetching import prefetch
+    from segwright.diagnosis.subject import NETWORKS, DiagnoseSettings
+    from segwright.settings import build, read_settings, settings_tree
+    from segwright.weights import load
 
     given = {name: value for name in ("steps", "threshold", "seed") if (value := getattr(options, name)) is not None}
-    prefetch("freeseg-diff", options.preset, options.dtype)  # diffusion model, CLIP and captioner
+    given |= read_settings(options.settings, settings_tree(DiagnoseSettings), "diagnose")
+    settings = build(DiagnoseSettings, given, "diagnose")
+    load(options.preset, options.device, options.dtype, **networks(options)).prepare(NETWORKS)
     page = diagnose(
         options.photo,
         vocabulary(options),
@@ -52,7 +56,8 @@ def _diagnose(options: argparse.Namespace) -> int:
         preset=options.preset,
         device=options.device,
         dtype=options.dtype,
-        settings=DiagnoseSettings(**given),
+        settings=settings,
+        **networks(options),
     )
     print(page)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_method, add_networks, loading, settings, split, vocabulary
+from segwright.cli.options import EPILOG, add_method, add_networks, add_set, method_spec, networks, split, vocabulary
 
 
 def add(commands: Any) -> None:
@@ -41,7 +41,7 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    command = commands.add_parser("compare", help="reports side by side, with paired bootstrap differences to the first")
+    command = commands.add_parser("compare", help="reports side by side, differences to the first bootstrapped")
     command.add_argument("reports", nargs="+", metavar="REPORT")
     command.add_argument(
         "--measure", metavar="M", help="a figure of report.json, as miou_per_image or false_alarms (default: the headline)"
@@ -58,6 +58,7 @@ def _add_table(commands: Any) -> None:
     command.add_argument("--limit", type=int, metavar="N", help="the first N photos")
     command.add_argument("--bank", metavar="DIR", help="folder for OVDiff's prototypes (default: in the cache)")
     _add_running(command)
+    add_set(command, "a setting in every row, instead of the table's; any number of times")
     add_networks(command)
     command.add_argument("-o", "--out", default="segwright-tables", metavar="DIR", help="default: segwright-tables")
     command.set_defaults(run=_table)
@@ -66,12 +67,10 @@ def _add_table(commands: Any) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from segwright.datasets import open_dataset
     from segwright.evaluation.run import evaluate
-    from segwright.methods.base import MethodSpec
 
     dataset = open_dataset(options.data, options.root, options.split, vocabulary(options))
-    method = MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
     report = evaluate(
-        method,
+        method_spec(options),
         dataset,
         options.out,
         options.protocol,
@@ -123,6 +122,8 @@ def _table(options: argparse.Namespace) -> int:
         options.batch,
         options.bank,
         progress=None,
+        settings=options.settings,
+        **networks(options),
     )
     print(text(options.name, lines), end="")
     return 0

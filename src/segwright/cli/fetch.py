@@ -9,7 +9,7 @@ from segwright.cli.options import split
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("fetch", help="fetch a preset's weights beforehand, verified; goes on after an interruption")
+    command = commands.add_parser("fetch", help="fetch a preset's weights beforehand, verified; resumes")
     command.add_argument(
         "preset", nargs="?", metavar="PRESET", help="sd14, sd15, sd21, sdxl (default: $SEGWRIGHT_PRESET, else sd15)"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
 from typing import Any
 
 from segwright.errors import InputError
@@ -11,8 +10,8 @@ from segwright.errors import InputError
 EPILOG = "Weights: --preset mini ships with the package (a small drawn world only); others are fetched when first used."
 # Options that are settings of a method, by the settings' own names; None means: as the method has it.
 SETTINGS = ("confidence", "refine", "clusters", "candidates", "sharpen_first", "extractors", "background", "seed")
-LISTS = ("extractors",)  # these hold several values, joined by commas
 OPTIONS = ("bank", "stuff")  # what methods' load takes beside settings
+SINGLE = ("diffusion", "clip", "captioner", "vit")  # as segwright.presets.CHOICES, which needs torch
 
 
 def add_words(command: argparse.ArgumentParser) -> None:
@@ -30,6 +29,21 @@ def add_networks(command: argparse.ArgumentParser) -> None:
     command.add_argument("--preset", help="sd14, sd15, sd21, sdxl, mini or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    single = command.add_argument_group("single networks in place of the preset's")
+    single.add_argument("--diffusion", metavar="N", help="sd14, sd15, sd21 or sdxl, with the settings that go with it")
+    single.add_argument("--clip", metavar="N", help="clip-b32 or clip-b16")
+    single.add_argument("--captioner", metavar="N", help="blip-base or blip-large")
+    single.add_argument("--vit", metavar="N", help="dinov2 or vit")
+
+
+def add_set(command: argparse.ArgumentParser, help: str) -> None:
+    """``--set NAME=VALUE``, any number of times."""
+    command.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help=help)
+
+
+def networks(options: argparse.Namespace) -> dict[str, Any]:
+    """The single networks that were chosen, as ``segwright.load`` takes them."""
+    return {kind: name for kind in SINGLE if (name := getattr(options, kind)) is not None}
 
 
 def add_method(command: argparse.ArgumentParser) -> None:
@@ -54,6 +68,7 @@ def add_method(command: argparse.ArgumentParser) -> None:
         help="which of the words may be in a photo: by its caption (paper, reference), by CLIP (prefilter; not freeseg-diff), "
         "or all (none) (default: as the method's paper)",
     )
+    add_set(command, "any setting of the method, any number of times; segwright methods NAME lists them")
     best = command.add_argument_group("settings of best")
     best.add_argument(
         "--confidence", type=float, metavar="C", help="0..1: lower finds more of what is named, higher is surer (default: 0.4)"
@@ -75,74 +90,54 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The method's settings that were given.
-
-    Raises:
-        InputError: a setting that this method does not have.
-    """
-    from segwright.methods import find_method
-
-    known = {f.name for f in fields(find_method(options.method).Settings)}
-    given = {name: value for name in SETTINGS if (value := getattr(options, name, None)) is not None}
-    _refuse(set(given) - known, options.method)
-    given |= {name: split(given[name]) for name in LISTS if name in given}
-    if given.get("refine") == "none":
-        given["refine"] = None
-    return given
-
-
-def loading(options: argparse.Namespace) -> dict[str, Any]:
-    """What the method's load takes beside its settings, as far as it was given.
-
-    Raises:
-        InputError: something that this method does not take.
-    """
-    from segwright.methods import find_method
-
-    given = {name: value for name in OPTIONS if (value := getattr(options, name, None)) is not None}
-    _refuse(set(given) - set(find_method(options.method).options), options.method)
-    return given | ({"stuff": split(given["stuff"])} if "stuff" in given else {})
-
-
-def _refuse(foreign: set[str], method: str) -> None:
-    if foreign:
-        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(foreign))
-        raise InputError(f"{flags} is no setting of {method}; leave it out or choose another --method")
-
-
 def method_spec(options: argparse.Namespace) -> Any:
-    """The method asked for as a ``MethodSpec``, which each process can load for itself.
+    """The method asked for, with its settings, as a ``MethodSpec``, which each process can load for itself.
 
     Raises:
-        InputError: a setting that this method does not have.
+        InputError: a setting that this method does not have, or one that is given both by its own flag and by ``--set``.
     """
     from segwright.methods.base import MethodSpec
 
-    spec = MethodSpec(options.method, options.preset, options.device, options.dtype, settings(options), loading(options))
-    fetch_first(options)
+    spec = MethodSpec(options.method, options.preset, options.device, options.dtype, extras=networks(options))
+    flags = {name: value for name in (*SETTINGS, *OPTIONS) if (value := getattr(options, name, None)) is not None}
+    known = {*spec.kind.options, *spec.kind.settings_tree()}
+    if foreign := ", ".join(_flag(name) for name in flags if name not in known):
+        raise InputError(f"{foreign} is no setting of {spec.name}; leave it out or choose another --method")
+    twice = [name for name in flags if any(text.partition("=")[0].strip() == name for text in options.settings)]
+    if twice:
+        raise InputError(f"{_flag(twice[0])} and --set {twice[0]} say the same; give one of them")
+    own = [f"{name}={str(value).lower() if value is True else value}" for name, value in flags.items()]
+    spec = spec.with_texts(own).with_texts(options.settings)
+    fetch_first(options, spec)
     return spec
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def method(options: argparse.Namespace) -> Any:
     """The method asked for, with the settings that were given.
 
     Raises:
-        InputError: a setting that this method does not have.
+        InputError: as ``method_spec``.
     """
     return method_spec(options).load()
 
 
-def fetch_first(options: argparse.Namespace) -> None:
+def fetch_first(options: argparse.Namespace, spec: Any) -> None:
     """Fetch all weights that the method will ask for, before any of its work is done.
 
     Raises:
         WeightsError: they cannot be had.
     """
     from segwright.fetching import prefetch
+    from segwright.refine.pipeline import parse_refiners
 
     words = any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary"))
-    prefetch(options.method, options.preset, options.dtype, settings(options), words)
+    row = parse_refiners(spec.kind.checked(spec.settings).refine, spec.kind.refiners)
+    given = {**spec.settings, "refine": ",".join(refiner.name for refiner in row) or None}
+    prefetch(spec.name, spec.preset, spec.dtype, given, words, single=networks(options))
 
 
 def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:

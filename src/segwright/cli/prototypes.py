@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_networks, split
-from segwright.errors import InputError
+from segwright.cli.options import EPILOG, add_networks, add_set, networks, split
 
 
 def add(commands: Any) -> None:
@@ -31,6 +29,7 @@ def _add_prototypes(commands: Any) -> None:
     command.add_argument("--proposals", metavar="P", help="attention, maskcut or sam (default: attention)")
     command.add_argument("--stuff", metavar='"grass, sky"', help="which of the words are stuff, not things")
     command.add_argument("--seed", type=int, help="default: 42")
+    add_set(command, "any other setting, any number of times: parts=16, sampling.negative=blurry")
     command.set_defaults(run=_prototypes)
 
 
@@ -51,47 +50,46 @@ def _add_bank(commands: Any) -> None:
     remove.set_defaults(run=_remove)
 
 
-def _settings(options: argparse.Namespace, networks: Any) -> Any:
-    """An existing bank's settings, or the defaults, with what was given instead."""
-    from segwright.methods.ovdiff.support import SupportSettings, support_of
+def _support(options: argparse.Namespace) -> dict[str, Any]:
+    """In what the bank is to be made otherwise than by the defaults, or than an existing one was."""
+    from segwright.methods.ovdiff.support import SupportSettings
+    from segwright.settings import merged, read_settings, settings_tree
 
-    before = support_of(options.out) or SupportSettings()
-    sampling = {k: v for k in ("steps", "guidance", "scheduler") if (v := getattr(options, k)) is not None}
     given = {"pictures": options.support, "batch": options.batch, "proposals": options.proposals, "seed": options.seed}
-    if options.extractors is not None:
-        given["extractors"] = split(options.extractors)
-    given = {k: v for k, v in given.items() if v is not None}
-    if sampling:
-        given["sampling"] = replace(before.sampling or networks.preset.sampling, **sampling)
-    return replace(before, **given)
+    given["extractors"] = None if options.extractors is None else split(options.extractors)
+    given["sampling"] = {k: v for k in ("steps", "guidance", "scheduler") if (v := getattr(options, k)) is not None} or None
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return merged(chosen, read_settings(options.settings, settings_tree(SupportSettings), "prototypes"))
 
 
 def _prototypes(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segwright.methods.ovdiff.default_bank import ovdiff_networks
-    from segwright.methods.ovdiff.support import make_words, open_bank
+    from segwright.methods.ovdiff.making import prototypes
     from segwright.words.vocabulary import parse_words
 
-    words = parse_words(options.words)
-    stuff = split(options.stuff or "")
-    foreign = [word for word in stuff if word not in words]
-    if foreign:
-        raise InputError(f"--stuff names {foreign[0]!r}, which is not among the words; add it to them")
-    networks = ovdiff_networks(options.preset, options.device, options.dtype)
-    settings = _settings(options, networks)
-    bank = open_bank(networks, options.out, settings)
-    missing = [word for word in words if bank.get(word) is None]
-    done: dict[str, int] = {}
-    with tqdm(total=len(missing) * settings.pictures, unit="picture", disable=None if missing else True, leave=False) as bar:
+    made: dict[str, int] = {}
+    with tqdm(unit="picture", disable=None, leave=False) as bar:
 
-        def progress(word: str, made: int, _of: int) -> None:
-            bar.set_description(word)
-            bar.update(made - done.get(word, 0))
-            done[word] = made
+        def progress(word: str, count: int, of: int) -> None:
+            if word not in made:
+                bar.reset(of)
+                bar.set_description(word)
+            bar.update(count - made.get(word, 0))
+            made[word] = count
 
-        make_words(networks, bank, words, settings, stuff, progress)
-    print(f"{bank.folder}: made {', '.join(missing) or 'nothing new'}; it has {', '.join(bank.entries())}")
+        bank = prototypes(
+            parse_words(options.words),
+            options.out,
+            stuff=split(options.stuff or ""),
+            support=_support(options),
+            preset=options.preset,
+            device=options.device,
+            dtype=options.dtype,
+            progress=progress,
+            **networks(options),
+        )
+    print(f"{bank.folder}: made {', '.join(made) or 'nothing new'}; it has {', '.join(bank.entries())}")
     return 0
 
 

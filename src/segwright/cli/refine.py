@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_networks
+from segwright.cli.options import EPILOG, add_networks, add_set, networks
 from segwright.errors import InputError
 
 CRFS = ("deeplab", "clip-es", "cutler", "freeseg-diff")  # keys of segwright.refine.CRF_CONSTANTS, which needs torch
@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
     add_networks(command)
     command.add_argument("--with", dest="refiners", default="g4seg,crf", metavar="R,R", help="in this order (default: g4seg,crf)")
     command.add_argument("--crf", choices=CRFS, default="cutler", help="constants of crf (default: cutler, best on hard masks)")
+    add_set(command, "any setting of a refiner, any number of times: g4seg.timestep=100, crf.iterations=5")
     add_g4seg(command)
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
     command.set_defaults(run=_refine)
@@ -83,23 +84,28 @@ def g4seg(options: argparse.Namespace) -> Any:
     return replace(REFINERS["g4seg"], **given)  # type: ignore[type-var]
 
 
+def _row(options: argparse.Namespace) -> tuple[Any, ...]:
+    """The refiners asked for, with what was given by their flags and by ``--set``."""
+    from segwright.refine import CRF
+    from segwright.refine.pipeline import changed_row, refiner_settings
+    from segwright.settings import read_settings
+
+    given = {"crf": CRF.of(getattr(options, "crf", "cutler")), "g4seg": g4seg(options)}
+    return changed_row(options.refiners, read_settings(options.settings, refiner_settings(), "refine"), given)
+
+
 def _refine(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from segwright.fetching import NEEDS
     from segwright.images import find_photos
-    from segwright.refine import CRF
-    from segwright.refine.pipeline import parse_refiners
     from segwright.runs.refine_masks import RefinementSettings, refine_masks
     from segwright.weights import load
 
-    given = {"crf": CRF.of(options.crf), "g4seg": g4seg(options)}
-    settings = RefinementSettings(parse_refiners(options.refiners, given))
-    networks = load(options.preset, options.device, options.dtype)
-    if "g4seg" in options.refiners:
-        networks.prepare(NEEDS["g4seg"])
+    settings = RefinementSettings(_row(options))
+    nets = load(options.preset, options.device, options.dtype, **networks(options))
+    nets.prepare(sorted({kind for refiner in settings.row for kind in refiner.kinds}))
     count = len(find_photos(options.photo))
-    outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), networks, settings)
+    outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), nets, settings)
     bad = 0
     for outcome in tqdm(outcomes, total=count, unit="photo", disable=True if count < 2 else None, leave=False):
         if outcome.error is not None:
@@ -117,11 +123,10 @@ def explain_mask(options: argparse.Namespace) -> int:
     """``segwright explain PHOTO --mask COARSE.png --with g4seg``."""
     from segwright.files.coarse_masks import read_coarse
     from segwright.images import read
-    from segwright.refine.pipeline import parse_refiners
     from segwright.runs import explain
     from segwright.weights import load
 
-    row = parse_refiners(options.refiners, {"g4seg": g4seg(options)})
+    row = _row(options)
     if len(row) != 1:
         raise InputError(f"a mask's page is made for one refiner, got --with {options.refiners}")
     words = mask_words(options)
@@ -133,6 +138,6 @@ def explain_mask(options: argparse.Namespace) -> int:
     page = out if out.suffix.lower() in (".html", ".htm") else out / f"{photo.stem}.html"
     image = read(photo)
     scores = read_coarse(Path(options.mask), (image.shape[0], image.shape[1]), words)
-    networks = load(options.preset, options.device, options.dtype)
-    print(explain.explain_mask(image, scores, row[0], networks, page, title=photo.name))
+    nets = load(options.preset, options.device, options.dtype, **networks(options))
+    print(explain.explain_mask(image, scores, row[0], nets, page, title=photo.name))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_networks
+from segwright.cli.options import EPILOG, add_networks, networks
 
 
 def add(commands: Any) -> None:
@@ -16,6 +16,9 @@ def add(commands: Any) -> None:
     command.add_argument("--banks", metavar="FOLDER", help="for the page's banks of prototypes (default: in the cache)")
     command.add_argument("--megabytes", type=float, default=20.0, metavar="N", help="of an uploaded file, at most (default: 20)")
     command.add_argument("--megapixels", type=float, default=16.0, metavar="N", help="of an uploaded photo, at most (default: 16)")
+    command.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name under which the page is reached, a proxy's say"
+    )
     command.set_defaults(run=_serve)
 
 
@@ -23,5 +26,6 @@ def _serve(options: argparse.Namespace) -> int:
     from segwright.server.page import serve
 
     limits = (options.megabytes, options.megapixels)
-    serve(options.preset, options.device, options.dtype, options.host, options.port, options.banks, *limits)
+    places = (options.host, options.port, options.banks)
+    serve(options.preset, options.device, options.dtype, *places, *limits, allow_hosts=options.allow_host, **networks(options))
     return 0

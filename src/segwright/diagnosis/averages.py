@@ -18,7 +18,7 @@ from segwright.diagnosis.report import Series, line_plot, markdown, table
 from segwright.diagnosis.statistics import Paired, paired
 from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, prompt_with
 from segwright.errors import InputError
-from segwright.files.journal import Journal, encode_line
+from segwright.files.journal import Journal, decode_lines, encode_line
 from segwright.files.places import Local
 from segwright.files.record import encode_record, versions
 from segwright.images import read
@@ -97,8 +97,8 @@ def identity(networks: Networks, dataset: Dataset, settings: DiagnoseSettings) -
 def _earlier(content: bytes, folder: Path) -> Records:
     """What each photo has so far; later lines add parts to earlier ones."""
     try:
-        return _merged([], [json.loads(line) for line in content.splitlines()])
-    except (ValueError, KeyError, TypeError) as error:
+        return _merged([], list(decode_lines(content, json.loads, str(folder / RECORDS))))
+    except (KeyError, TypeError) as error:
         raise InputError(f"{str(folder / RECORDS)!r} is damaged; remove it, or choose another folder") from error
 
 

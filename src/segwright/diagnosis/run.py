@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from segwright.files.disk import atomic_write, write_all
 from segwright.files.html import document
 from segwright.files.masks import read_label_map
 from segwright.images import read
+from segwright.settings import build
 from segwright.types import Image
 from segwright.weights import Networks, load
 from segwright.words.vocabulary import check_words
@@ -43,7 +45,11 @@ def diagnose(
     preset: Name | None = None,
     device: str | None = None,
     dtype: str = "float32",
-    settings: DiagnoseSettings | None = None,
+    clip: str | None = None,
+    captioner: str | None = None,
+    vit: str | None = None,
+    diffusion: str | None = None,
+    settings: DiagnoseSettings | Mapping[str, Any] | None = None,
 ) -> Path:
     """Diagnose a photo, or with ``data`` a data set.
 
@@ -57,6 +63,14 @@ def diagnose(
         root: of the data set, as ``segwright.open_dataset``.
         split: of the data set, likewise.
         limit: only the first so many photos; None: all.
+        preset: as for ``segwright.load``.
+        device: likewise.
+        dtype: likewise.
+        clip: another CLIP, as for ``segwright.load``.
+        captioner: another captioner, likewise.
+        vit: another ViT, likewise.
+        diffusion: another diffusion model, likewise.
+        settings: those that differ from the defaults may be given as a dictionary.
         only: some of "gradcam", "attention", "features", "conditioning".
 
     Returns:
@@ -70,7 +84,8 @@ def diagnose(
     if (photo is None) == (data is None):
         raise InputError("give a photo or a data set, one of the two")
     parts = _parts(only)
-    networks, own = load(preset, device, dtype), settings or DiagnoseSettings()
+    networks = load(preset, device, dtype, clip=clip, captioner=captioner, vit=vit, diffusion=diffusion)
+    own = settings if isinstance(settings, DiagnoseSettings) else build(DiagnoseSettings, settings or {}, "diagnose")
     if data is not None:
         if words is not None or prompt is not None or truth is not None:
             raise InputError("a data set has its own words and truth; leave words, prompt and truth out")

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from segwright.errors import InputError
 from segwright.models.ddim import nearest, timesteps
 from segwright.models.tokens import word_places
-from segwright.types import Image
+from segwright.types import SEEDS, Image, check_seed
 from segwright.weights import Networks
 
 PARTS = ("gradcam", "attention", "features", "conditioning")
+NETWORKS = ("diffusion", "clip", "captioner")  # that a diagnosis runs on
 Truth = NDArray[np.int64]
 
 
@@ -51,6 +52,7 @@ class DiagnoseSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, SEEDS // 2)  # a photo's place is added to it
         passed = timesteps(self.steps)
         if not self.timesteps or any(not 0 <= t < 1000 for t in self.timesteps):
             raise InputError(f"timesteps must be some of 0..999, got {self.timesteps}")

@@ -15,7 +15,7 @@ from segwright.evaluation.figures import RESAMPLES, Counts, count, interval, res
 from segwright.evaluation.named import pairs
 from segwright.evaluation.named import resampled as resampled_pairs
 from segwright.evaluation.report import percent
-from segwright.evaluation.store import PHOTOS, parse_records, read_json
+from segwright.evaluation.store import PHOTOS, parse_records, read_report
 
 # What two runs must share for their photos to be paired; the first that differs is named.
 SHARED = ("data", "split", "ids_sha256", "words", "background", "asking")
@@ -59,7 +59,7 @@ def compare(reports: Sequence[str | os.PathLike[str]], measure: str | None = Non
         InputError: no report, or one that cannot be read.
     """
     folders = [Path(path).parent if Path(path).suffix == ".json" else Path(path) for path in reports]
-    contents = [read_json(folder / "report.json") for folder in folders]
+    contents = [read_report(folder / "report.json") for folder in folders]
     if not contents:
         raise InputError("compare needs at least one report folder")
     named = measure or str(contents[0].get("measure"))

@@ -134,7 +134,7 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
     dataset = task.dataset
     ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
     return {
-        **source.identity(),
+        **source.identity(words=True),
         "data": dataset.name,
         "split": dataset.split,
         "limit": limit,

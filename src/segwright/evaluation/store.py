@@ -7,10 +7,11 @@ loses the photos in work (``batch`` times ``workers``, one by default) and nothi
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import numpy as np
 from segwright.errors import InputError, OutputError
 from segwright.evaluation.figures import Cells
 from segwright.evaluation.measuring import Record, prediction_path
-from segwright.files.journal import Journal, encode_line
+from segwright.files.journal import Journal, decode_lines, encode_line
 from segwright.files.places import Local
 from segwright.files.record import plain
+from segwright.untrusted import convert, decode, decode_object, read_bounded
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
 REPORTS = ("report.json", "report.md", "contact.png", "found-against-false-alarms.svg")
@@ -92,22 +94,93 @@ class Store:
         self.done[record.id] = record
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A line of ``photos.jsonl``."""
+
+    id: str
+    size: tuple[int, int]
+    truth: list[int]
+    predicted: list[int]
+    pixels: list[int]
+    seconds: float
+    asked: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1 or not len(self.truth) == len(self.predicted) == len(self.pixels):
+            raise ValueError("its cells do not fit each other")
+        if min((0, *self.truth, *self.predicted, *self.pixels)) < 0 or sum(self.pixels) > self.size[0] * self.size[1]:
+            raise ValueError("its cells are more pixels than the photo has")
+        if min((1, *self.asked)) < 1 or len(self.scores) not in (0, len(self.asked)):
+            raise ValueError("its scores do not fit the words that it was asked for")
+
+    def record(self) -> Record:
+        cells = Cells(*(np.array(values, np.int64) for values in (self.truth, self.predicted, self.pixels)))
+        return Record(self.id, self.size, cells, self.seconds, self.asked, self.scores)
+
+
 def parse_records(content: bytes, file: Path) -> list[Record]:
     """The lines of ``photos.jsonl``.
 
     Raises:
-        InputError: a line is damaged.
+        InputError: a line is damaged or was edited.
     """
-    records = []
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            data = json.loads(line)
-            cells = Cells(*(np.array(data[key], np.int64) for key in ("truth", "predicted", "pixels")))
-            asked, scores = tuple(map(int, data.get("asked", ()))), tuple(map(float, data.get("scores", ())))
-            records.append(Record(data["id"], (data["size"][0], data["size"][1]), cells, float(data["seconds"]), asked, scores))
-        except (ValueError, KeyError, TypeError, IndexError):
-            raise InputError(f"line {number} of {file} is damaged; take it out and start again, or choose another -o") from None
-    return records
+    return [row.record() for row in decode_lines(content, partial(decode, kind=_Row), str(file))]
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a report's ``run`` must hold for its readers; it holds more."""
+
+    method: str
+    data: str
+    split: str
+    words: list[str]
+    background: bool
+    protocol: _Protocol
+
+
+@dataclass(frozen=True)
+class _Bootstrap:
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What report.json must hold for its readers; it holds more."""
+
+    measure: str
+    intervals: dict[str, tuple[float | None, float | None]]
+    bootstrap: _Bootstrap
+    photos: int
+    run: _Run
+    miou: float | None = None  # these three not by the protocol "named"
+    miou_per_image: float | None = None
+    pixel_accuracy: float | None = None
+
+
+def read_report(file: Path) -> dict[str, Any]:
+    """report.json's content, with all that ``compare`` reads of it.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    content = read_json(file)
+    try:
+        known = convert(content, _Report)
+        missing = [name for name in (known.measure, *known.intervals) if name not in content or name not in known.intervals]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")
+        convert({name: content[name] for name in known.intervals}, dict[str, float | None])
+        return content
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); expected what segwright evaluate wrote") from None
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -117,11 +190,10 @@ def read_json(file: Path) -> dict[str, Any]:
         InputError: missing or damaged.
     """
     try:
-        content = json.loads(file.read_text("utf8"))
+        return decode_object(read_bounded(file))
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}); expected what segwright evaluate wrote") from None
-    except ValueError:
-        raise InputError(f"{file} is damaged; expected what segwright evaluate wrote") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{file} is no report; expected what segwright evaluate wrote")
-    return content
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); expected what segwright evaluate wrote") from None

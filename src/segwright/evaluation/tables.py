@@ -31,8 +31,8 @@ from segwright.files.record import encode_record
 from segwright.methods import METHODS, find_method
 from segwright.methods.base import MethodSpec
 from segwright.models.hub import cached
-from segwright.presets import default_preset, find_preset
-from segwright.refine import REFINERS, Refiner
+from segwright.presets import CHOICES, default_preset, find_preset
+from segwright.refine.pipeline import parse_refiners
 
 FILES = ("freeseg-diff", "ovdiff", "g4seg")
 FETCHED = ("diffusion", "clip", "captioner")  # parts of a preset that must be on this machine before a row is run
@@ -76,6 +76,8 @@ class Options:
     workers: int
     batch: int
     bank: str | None
+    settings: Sequence[str]
+    networks: Mapping[str, str]
     progress: bool | None
 
 
@@ -106,6 +108,12 @@ def table(
     batch: int = 1,
     bank: str | None = None,
     progress: bool | None = False,
+    *,
+    settings: Sequence[str] = (),
+    clip: str | None = None,
+    captioner: str | None = None,
+    vit: str | None = None,
+    diffusion: str | None = None,
 ) -> list[Line]:
     """Run a table of a paper again; what is done already is not done twice.
 
@@ -123,6 +131,11 @@ def table(
         workers: as for ``evaluate``.
         batch: as for ``evaluate``.
         progress: as for ``evaluate``.
+        settings: "NAME=VALUE", in every row, instead of the table's.
+        clip: another CLIP, as for ``segwright.load``.
+        captioner: another captioner, likewise.
+        vit: another ViT, likewise.
+        diffusion: another diffusion model, likewise.
 
     Raises:
         InputError: there is no such table.
@@ -131,7 +144,9 @@ def table(
     if name not in names():
         raise InputError(f"there is no table {name!r}; there are {', '.join(names())}")
     place = None if root is None else Path(root)
-    options = Options(place, data, Path(out), preset, device, dtype, limit, split, workers, batch, bank, progress)
+    single = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
+    running = (limit, split, workers, batch, bank, tuple(settings), {k: v for k, v in single.items() if v is not None}, progress)
+    options = Options(place, data, Path(out), preset, device, dtype, *running)
     lines = list(_lines(name, options))
     about = {"table": name, "data": data, "lines": [vars(line) for line in lines]}
     stem = Path(out) / name.replace("/", "-")
@@ -205,38 +220,15 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
     if name not in METHODS:
         raise InputError(f"this version has no method {name!r}")
     preset = options.preset or ("mini" if data == "mini" else job["preset"] or default_preset())
-    settings = {key: _value(key, value, preset) for key, value in job.get("settings", {}).items()}
     extras: dict[str, Any] = {}
     if "support" in find_method(name).options:
-        extras["support"] = _support(job.get("support", {}))
+        extras["support"] = job.get("support", {})
         if options.bank is not None:
             key = json.dumps(job.get("support", {}), sort_keys=True)
             extras["bank"] = str(Path(options.bank) / f"{preset}-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
-    then = tuple(_refiner(refiner, given, preset) for refiner, given in job.get("then", ()))
-    return MethodSpec(name, preset, options.device, options.dtype, settings, extras, then)
-
-
-def _refiner(name: str, given: Mapping[str, Any], preset: str) -> Refiner:
-    if name not in REFINERS:
-        raise InputError(f"this version has no refiner {name!r}")
-    return REFINERS[name](**{key: _value(key, value, preset) for key, value in given.items()})
-
-
-def _value(key: str, value: Any, preset: str) -> Any:
-    """JSON's kinds -> the settings' own: lists are tuples; features and inversion are dataclasses."""
-    if key == "features":
-        return replace(find_preset(preset).features, **{k: _value(k, v, preset) for k, v in value.items()})
-    if key == "inversion":
-        from segwright.models.null_text import InversionSettings
-
-        return InversionSettings(**value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _support(given: Mapping[str, Any]) -> Any:
-    from segwright.methods.ovdiff.support import SupportSettings
-
-    return SupportSettings(**{key: _value(key, value, "") for key, value in given.items()})
+    then = tuple(refiner for one in job.get("then", ()) for refiner in parse_refiners(dict([one])))
+    spec = MethodSpec(name, preset, options.device, options.dtype, job.get("settings", {}), {**extras, **options.networks}, then)
+    return spec.with_texts(options.settings)
 
 
 def _check_weights(spec: MethodSpec) -> None:
@@ -245,7 +237,8 @@ def _check_weights(spec: MethodSpec) -> None:
     Raises:
         WeightsError: a part of the preset is not on this machine.
     """
-    for kind, part in find_preset(spec.preset or default_preset()).parts.items():
+    single = {kind: CHOICES[kind][name] for kind, name in spec.extras.items() if kind in CHOICES and name in CHOICES[kind]}
+    for kind, part in (find_preset(spec.preset or default_preset()).parts | single).items():
         if kind in FETCHED:
             cached(part)
 
@@ -255,7 +248,7 @@ def _run(spec: MethodSpec, job: Mapping[str, Any], dataset: Dataset, options: Op
     rules = job["protocol"] if job["protocol"] != "paper" or spec.kind.protocol in PAPERS else "segwright"
     find_protocol(rules, spec.kind)
     present, extra = bool(job.get("present_only")), tuple(job.get("extra_words", ()))
-    about = [spec.identity(), dataset.name, dataset.split, rules, options.limit, present, extra]
+    about = [spec.identity(words=True), dataset.name, dataset.split, rules, options.limit, present, extra]
     key = hashlib.sha256(encode_record({"about": about})).hexdigest()[:12]
     folder = options.out / "runs" / f"{spec.name}-{dataset.name}-{key}"
     report = evaluate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,18 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.format import read_array, read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.files.masks import read_label_map
 from segwright.types import Scores
+from segwright.untrusted import open_regular
 from segwright.words.vocabulary import check_words
 
 SUFFIXES = (".png", ".npy", ".safetensors")  # of masks, the first that is there
 VOID = 255  # Pascal VOC's "no label"
 TRUST = 0.99  # with CutLER's CRF, the best of 0.7, 0.9 and 0.99 on coarsened real masks (docs/methods/g4seg.md)
 LARGEST = 65535
+PLANES, VALUES = 512, 500_000_000  # indices in a mask, and scores, 4 bytes each, for them all
 
 
 def parse_words_map(text: str) -> dict[int, str]:
@@ -79,8 +84,11 @@ def hard_scores(
         raise InputError(f"{name}: indices must lie in 0..{LARGEST}, got {labels.min()}..{labels.max()}")
     void = labels == VOID if not words or VOID not in words else np.zeros_like(labels, bool)
     present = sorted({0, *(int(v) for v in np.unique(labels[~void]))})
-    masks = torch.from_numpy(np.stack([np.where(void, 1 / len(present), labels == v) for v in present])).float()
-    values = trust * masks + (1 - trust) / len(present)
+    _check_room(len(present), labels.shape, name)
+    values = torch.empty(len(present), *labels.shape)
+    for plane, label in zip(values, present, strict=True):
+        plane.copy_(torch.from_numpy(np.where(void, np.float32(1 / len(present)), labels == label)))
+    values.mul_(trust).add_((1 - trust) / len(present))
     return Scores(_vocabulary(present, words, name), tuple(present), values / values.sum(0))
 
 
@@ -94,6 +102,7 @@ def soft_scores(
     """
     if array.ndim != 3 or array.dtype.kind not in "fiu" or not array.size:
         raise InputError(f"{name}: scores must be (classes, H, W) numbers, got {array.dtype} {array.shape}")
+    _check_room(len(array), size, name)
     values = torch.from_numpy(np.ascontiguousarray(array, np.float32))
     if not bool(torch.isfinite(values).all()) or float(values.min()) < 0:
         raise InputError(f"{name}: scores must be probabilities from 0 up, got {float(values.min())}..{float(values.max())}")
@@ -104,6 +113,15 @@ def soft_scores(
         raise InputError(f"{name}: every pixel needs a score above 0 for some class; give class 0 what no other has")
     present = [0, *(i for i in range(1, len(values)) if bool((values[i] > 0).any()))]
     return Scores(_vocabulary(present, words, name), tuple(present), values[present] / total)
+
+
+def _check_room(planes: int, size: tuple[int, ...], name: str) -> None:
+    """Raises:
+    InputError: more scores than are refined at once; there is one a pixel for every index that occurs.
+    """
+    if planes > PLANES or planes * size[0] * size[1] > VALUES:
+        got = f"{planes} indices at {size[1]}x{size[0]} pixels"
+        raise InputError(f"{name} has {got}; at most {PLANES} indices and {VALUES:,} scores are refined: is it a label map?")
 
 
 def find_mask(photo: Path, masks: Path, root: Path | None = None) -> Path:
@@ -141,23 +159,34 @@ def _of_size(labels: NDArray[np.int64], size: tuple[int, int], path: Path) -> ND
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
+    """The array, whose header is believed only as far as the file is long."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with open_regular(path) as file:
+            header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}.get(read_magic(file))
+            if header is None:
+                raise ValueError("a version that is not known")
+            shape, _, dtype = header(file)
+            size = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or not 0 <= size == os.fstat(file.fileno()).st_size - file.tell() or size > 8 * VALUES:
+                raise ValueError(f"{dtype} {shape} does not fit the file")
+            file.seek(0)
+            return np.asarray(read_array(file, allow_pickle=False))
+    except Exception as error:  # damaged headers raise nearly anything
         raise InputError(f"{path} cannot be read as a NumPy array ({' '.join(str(error).split())[:160]})") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} holds several arrays; save a single one as .npy")
-    return array
 
 
 def _read_safetensors(path: Path) -> NDArray[Any]:
     """The only tensor, or the one named "scores"."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > 8 * VALUES:
+                raise InputError(f"{path} has more than {8 * VALUES:,} bytes; no such mask is read")
         found: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # SafetensorError, OSError, and what torch raises for kinds of numbers that it lacks
         raise InputError(f"{path} cannot be read as safetensors ({' '.join(str(error).split())[:160]})") from error
     if len(found) != 1 and "scores" not in found:
         raise InputError(f'{path} must hold one tensor, or one named "scores", got {sorted(found)[:5]}')

@@ -1,31 +1,40 @@
 """The journal of everything that resumes: runs, reports, refined masks, diagnoses; banks compare their settings by it too.
 
     FOLDER/HEAD   the identity: all on which the results depend; written once, a folder begun with another one is refused
-    FOLDER/LINES  one line of JSON a finished item, appended when its files are on the disk
+    FOLDER/LINES  one line of JSON a finished item, with its own checksum, appended when its files are on the disk
 
-A kill may cut the last line: it is taken off when the journal is opened again, and its item is done anew.
+A kill may cut the last line: it is taken off when the journal is opened again, and its item is done anew. A line that was
+edited or damaged is refused by its number.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from segwright.errors import InputError
 from segwright.files.places import Place
 from segwright.files.record import encode_record
+from segwright.untrusted import decode_object
+
+_CHECK = re.compile(rb',"check":"([0-9a-f]{8})"}$')
+T = TypeVar("T")
 
 
 class Journal:
-    """One folder's journal, held by one process at a time from ``open`` or ``begin`` on."""
+    """One folder's journal, held by one process at a time from ``open`` on."""
 
     def __init__(self, place: Place, identity: Mapping[str, Any], head: str, lines: str, advice: str = "") -> None:
-        """
+        """Nothing is read, written or locked yet.
+
         Args:
             place: the folder.
             identity: all on which the results depend.
-            head, lines: names of the two files.
+            head: name of the file that holds the identity.
+            lines: name of the file of finished lines.
             advice: what else can be done about a folder with another identity.
         """
         self.place, self.head, self.lines = place, head, lines
@@ -33,16 +42,16 @@ class Journal:
         self.begun = False
 
     def open(self) -> bytes:
-        """The whole lines of an earlier run; empty, and nothing is written or locked, where there is none.
+        """Keep other processes out, and read the whole lines of an earlier run; empty, and no file written, where there is none.
 
         Raises:
             InputError: a run with another identity, a damaged one, or one in which another process is at work.
             OutputError: it cannot be written.
         """
+        self.place.open()  # first, so that nobody begins a run between the look and the work
         content = self.place.read(self.head)
         if content is None:
             return b""
-        self.place.open()
         try:
             check_same(self._read(content), json.loads(self._identity), self.place.path("").rstrip("/"), self._advice)
         except InputError:
@@ -90,17 +99,38 @@ class Journal:
 
     def _read(self, content: bytes) -> dict[str, Any]:
         try:
-            known = json.loads(content)
+            return decode_object(content)
         except ValueError:
-            known = None
-        if not isinstance(known, dict):
-            raise InputError(f"{self.place.path(self.head)!r} is damaged; remove it, or choose another folder")
-        return known
+            raise InputError(f"{self.place.path(self.head)!r} is damaged; remove it, or choose another folder") from None
 
 
 def encode_line(content: Mapping[str, Any]) -> bytes:
-    """A line of JSON."""
-    return (json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+    """A line of JSON that ends in the CRC-32 of what stands before it."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+    return body + b',"check":"%08x"}\n' % zlib.crc32(body)
+
+
+def decode_lines(content: bytes, read: Callable[[bytes], T], file: str) -> Iterator[T]:
+    """What ``encode_line`` wrote, line by line, checked against its checksums.
+
+    Args:
+        read: what makes something of a line; a ValueError says that it cannot.
+
+    Raises:
+        InputError: a line that was damaged or edited.
+    """
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line:
+            continue
+        check = _CHECK.search(line)
+        try:
+            if check is None or int(check[1], 16) != zlib.crc32(line[: check.start()]):
+                raise ValueError("its checksum is another one")
+            found = read(line)
+        except ValueError as error:
+            advice = "take it out and start again to do its item anew, or choose another folder"
+            raise InputError(f"line {number} of {file!r} is damaged ({error}); {advice}") from None
+        yield found
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: object, advice: str = "") -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from segwright.errors import InputError, OutputError
 from segwright.files.disk import TEMPORARY, Content, write_all
 from segwright.files.lock import lock
+from segwright.untrusted import read_bounded, safe_name
 
 FLUSH = 10.0  # seconds between two copies of a growing file to an object store
 
@@ -76,28 +78,31 @@ class Local:
         self.folder, self.what = folder, what
         self._files: dict[str, BinaryIO] = {}
         self._lock: int | None = None
+        self._made: list[Path] = []  # folders that were not there before ``open``
 
     def path(self, name: str) -> str:
-        return str(self.folder / name)
+        return str(self.folder / _inside(name))
 
     def exists(self, name: str) -> bool:
-        return (self.folder / name).is_file()
+        return Path(self.path(name)).is_file()
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self.folder / name).read_bytes()
+            return read_bounded(self.path(name))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except InputError:
+            raise
         except OSError as error:
             raise InputError(f"{self.path(name)!r} cannot be read ({error.strerror or error})") from error
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        write_all({self.folder / name: _synced(data) for name, data in files.items()})
+        write_all({self._within(name): _synced(data) for name, data in files.items()})
 
     def append(self, name: str, data: bytes) -> None:
         try:
             if name not in self._files:
-                self._files[name] = open(self.folder / name, "ab")  # noqa: SIM115 (closed by close)
+                self._files[name] = open(self._within(name), "ab")  # noqa: SIM115 (closed by close)
             file = self._files[name]
             file.write(data)
             file.flush()
@@ -109,7 +114,7 @@ class Local:
 
     def remove(self, name: str) -> None:
         try:
-            (self.folder / name).unlink(missing_ok=True)
+            self._within(name).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path(name)!r} cannot be removed ({error.strerror or error})") from error
 
@@ -117,26 +122,55 @@ class Local:
         if self._lock is not None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if os.name == "posix":  # elsewhere a folder cannot be locked
-                self._lock = os.open(self.folder, os.O_RDONLY)
+            self._lock = self._locked()
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(f"{str(self.folder)!r} cannot be written ({reason}); choose another folder with -o") from error
-        if self._lock is not None:
-            lock(self._lock, self.folder, self.what)
         for parent, _, names in os.walk(self.folder):
             for name in names:
                 if name.startswith(TEMPORARY):
-                    Path(parent, name).unlink(missing_ok=True)
+                    with suppress(OSError):  # in a folder that cannot be written a leftover does no harm
+                        Path(parent, name).unlink()
 
     def close(self) -> None:
+        """Let other processes in; folders that were made here and are still empty are taken away."""
         for file in self._files.values():
             file.close()
         self._files.clear()
+        with suppress(OSError):  # not empty
+            for folder in self._made:
+                folder.rmdir()
+        self._made.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _within(self, name: str) -> Path:
+        """The path of a file that is to be changed; a link in the folder may not lead out of it."""
+        path = Path(self.path(name))
+        if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+            raise OutputError(f"{str(path)!r} lies outside {str(self.folder)!r} because a link leads there; take the link away")
+        return path
+
+    def _locked(self) -> int | None:
+        """The folder, made if need be, held by this process; None where folders cannot be locked."""
+        while True:
+            self._made = [f for f in (self.folder, *self.folder.parents) if not f.exists()]
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if os.name != "posix":
+                return None
+            held = os.open(self.folder, os.O_RDONLY)
+            try:
+                lock(held, self.folder, self.what)
+                if os.path.samestat(os.fstat(held), os.stat(self.folder)):
+                    return held
+            except FileNotFoundError:
+                pass  # whoever had it has taken the empty folder away
+            except BaseException:  # somebody else is at work in it, so it is not ours to take away
+                os.close(held)
+                self._made.clear()
+                raise
+            os.close(held)
 
 
 class Remote:
@@ -149,14 +183,14 @@ class Remote:
         self._put = 0.0
 
     def path(self, name: str) -> str:
-        return f"{self.url}/{name}"
+        return f"{self.url}/{_inside(name)}"
 
     def exists(self, name: str) -> bool:
-        return bool(self._try(self.files.exists, f"{self.root}/{name}"))
+        return bool(self._try(self.files.exists, self._key(name)))
 
     def read(self, name: str) -> bytes | None:
         try:
-            return bytes(self.files.cat_file(f"{self.root}/{name}"))
+            return bytes(self.files.cat_file(self._key(name)))
         except FileNotFoundError:
             return None
         except Exception as error:  # each kind of store raises its own
@@ -165,7 +199,7 @@ class Remote:
     def write(self, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             self._growing.pop(name, None)
-            self._try(self.files.pipe_file, f"{self.root}/{name}", data)
+            self._try(self.files.pipe_file, self._key(name), data)
 
     def append(self, name: str, data: bytes) -> None:
         if name not in self._growing:
@@ -177,7 +211,7 @@ class Remote:
     def remove(self, name: str) -> None:
         self._growing.pop(name, None)
         if self.exists(name):
-            self._try(self.files.rm_file, f"{self.root}/{name}")
+            self._try(self.files.rm_file, self._key(name))
 
     def open(self) -> None:
         self._try(self.files.makedirs, self.root, exist_ok=True)
@@ -186,9 +220,12 @@ class Remote:
         self._flush()
         self._growing.clear()
 
+    def _key(self, name: str) -> str:
+        return f"{self.root}/{_inside(name)}"
+
     def _flush(self) -> None:
         for name, data in self._growing.items():
-            self._try(self.files.pipe_file, f"{self.root}/{name}", bytes(data))
+            self._try(self.files.pipe_file, self._key(name), bytes(data))
         self._put = time.monotonic()
 
     def _try(self, do: Any, *args: Any, **options: Any) -> Any:
@@ -196,6 +233,18 @@ class Remote:
             return do(*args, **options)
         except Exception as error:  # each kind of store raises its own
             raise OutputError(f"{self.url!r} cannot be written ({reason(error)}); check your access to it") from error
+
+
+def _inside(name: str) -> str:
+    """A name of a file below the folder, or the empty one of the folder itself.
+
+    Raises:
+        InputError: it leads out of it.
+    """
+    try:
+        return safe_name(name) if name else name
+    except ValueError as error:
+        raise InputError(f"{error}; results are written and read inside their folder only") from None
 
 
 def _synced(data: bytes) -> Content:

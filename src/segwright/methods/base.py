@@ -14,10 +14,11 @@ import numpy as np
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain, versions
-from segwright.presets import CHOICES
+from segwright.presets import CHOICES, NETWORKS, Preset
 from segwright.refine.base import Refiner
-from segwright.refine.pipeline import parse_refiners, refine
-from segwright.types import Image, Scores, Segmentation
+from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
+from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
+from segwright.types import Image, Scores, Segmentation, check_seed
 from segwright.weights import Networks, load, pick_device
 from segwright.words.synonyms import joined, names_of, split_names
 from segwright.words.vocabulary import check_words
@@ -100,11 +101,11 @@ class Method(ABC):
         paper: where it comes from.
         protocol: how its paper measured, a key of ``segwright.evaluation.protocols.PAPERS``; None: no paper did.
         Settings: the frozen dataclass of its settings; all have defaults.
-        options: what ``load`` takes beside settings.
+        options: what ``load`` takes beside settings, and the type of each.
         without_background: settings for data sets in which every pixel has a class.
         by_data: settings that its paper has for one data set alone, by the data set's name.
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
-        needs: networks that not every preset has.
+        needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
         absent_words: how its paper treats words that are not in the photo, one clause for people; "" where that is the user's
             own sense of it.
         takes_synonyms: it reads the names of words itself. Else it is given all names of words of several (``Word``), and its
@@ -115,7 +116,7 @@ class Method(ABC):
     paper: ClassVar[str] = ""
     protocol: ClassVar[str | None] = None
     Settings: ClassVar[type] = NoSettings
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[Mapping[str, Any]] = {}
     without_background: ClassVar[Mapping[str, Any]] = {}
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     refiners: ClassVar[Mapping[str, Refiner]] = {}
@@ -163,20 +164,30 @@ class Method(ABC):
 
     @classmethod
     def _make(cls, networks: Networks, settings: dict[str, Any]) -> Self:
-        return cls(networks, cls.checked(settings))  # type: ignore[call-arg]
+        return cls(networks, cls.checked(settings, networks.preset))  # type: ignore[call-arg]
 
     @classmethod
-    def checked(cls, settings: Mapping[str, Any]) -> Any:
-        """``cls.Settings``.
+    def checked(cls, settings: Mapping[str, Any], preset: Preset | None = None) -> Any:
+        """``cls.Settings``. Settings that have parts may be dictionaries: features={"kind": "query"}, refine={"crf": {}}.
+
+        Args:
+            preset: whose own settings a dictionary changes.
 
         Raises:
             InputError: a setting that the method does not have, or a value that it refuses.
         """
-        known = tuple(f.name for f in fields(cls.Settings))
-        foreign = sorted(set(settings) - set(known))
-        if foreign:
-            raise InputError(f"{cls.name} has no setting {', '.join(foreign)}; it has {', '.join(known)}")
-        return cls.Settings(**settings)
+        given = dict(settings)
+        if isinstance(given.get("refine"), Mapping):
+            given["refine"] = parse_refiners(given["refine"], cls.refiners)
+        made = build(cls.Settings, given, cls.name, preset)
+        check_seed(made.seed)
+        return made
+
+    @classmethod
+    def settings_tree(cls) -> Tree:
+        """All that can be set by name: the settings, those of refiners below ``refine``, and ``options``."""
+        own = settings_tree(cls.Settings)
+        return {**own, "refine": Branch(own["refine"], refiner_settings()), **cls.options}
 
     @abstractmethod
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
@@ -198,14 +209,45 @@ class Method(ABC):
         """Make what is made once for words; most methods make nothing."""
         return None
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner")
+    @classmethod
+    def asks_for(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
+        """The kinds of networks that the method itself opens, in any order: what is fetched beforehand, and what results depend on.
 
-    def identity(self) -> dict[str, Any]:
-        """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results."""
+        Args:
+            settings: of ``cls.Settings``.
+            words: a vocabulary is given.
+        """
+        return cls.needs
+
+    @classmethod
+    def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
+        """``asks_for``, and what the refiners of the settings ask for; in the order of ``NETWORKS``."""
+        row = parse_refiners(settings.refine, cls.refiners)
+        kinds = {*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)}
+        return tuple(kind for kind in NETWORKS if kind in kinds)
+
+    def uses(self, words: bool | None = None) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend.
+
+        Args:
+            words: a vocabulary is given, or none is; None: either way.
+        """
+        return self._uses(self.settings, words)
+
+    def _uses(self, settings: Any, words: bool | None) -> tuple[str, ...]:
+        ways = (True, False) if words is None else (words,)
+        kinds = {kind for way in ways for kind in self.opens(self.networks.preset, settings, way)}
+        return tuple(kind for kind in NETWORKS if kind in kinds)
+
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        """All that a result depends on beside image and words, in JSON's kinds: equal identities, equal results.
+
+        The commits of networks from the hub are known once these are on this machine, so they are fetched if need be.
+
+        Args:
+            words: as for ``uses``; a run says it, so that nothing is fetched that it will not open.
+        """
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
-        kinds = sorted({*self.uses(), *(kind for refiner in row for kind in refiner.kinds)})
         names = ",".join(refiner.name for refiner in row) or None
         preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
         return {
@@ -213,9 +255,9 @@ class Method(ABC):
             "preset": os.path.basename(os.fspath(networks.preset.name).rstrip(os.sep)),
             "device": networks.device.type,
             "dtype": str(networks.dtype).removeprefix("torch."),
-            "networks": {kind: networks.identity(kind) for kind in kinds},
             "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"} | {"refine": names},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
+            "networks": {kind: networks.identity(kind) for kind in sorted(self.uses(words))},
             "defaults": plain(preset),
             "versions": all_versions(),
         }
@@ -234,7 +276,10 @@ class Method(ABC):
         Raises:
             InputError: the method has no such page.
         """
-        raise InputError(f"{self.name} has no page of its steps; freeseg-diff and ovdiff have one")
+        from segwright.methods import METHODS, find_method
+
+        shown = (name for name in METHODS if find_method(name).explain is not Method.explain)
+        raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(shown)}")
 
 
 def all_versions() -> dict[str, str | None]:
@@ -274,8 +319,8 @@ class Then(Method):
     def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
         self.method.prepare(words, progress)
 
-    def identity(self) -> dict[str, Any]:
-        return self.method.identity() | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        return self.method.identity(words) | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
 
     def _refined(self, image: Image, result: Segmentation) -> Segmentation:
         if result.scores is None:
@@ -294,7 +339,7 @@ class FunctionMethod(Method):
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         return list(self.function(images, words))
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
         return {"method": name}
 
@@ -366,19 +411,38 @@ class MethodSpec:
             device = "cpu"
         self._opened(device).prepare(words)
 
-    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
+    def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
         """The method's, without reading weights.
 
         Args:
+            words: as for ``Method.uses``.
             elsewhere: its device need not be in this machine.
         """
         if not elsewhere or self.device is None:
-            return Loaded(self._opened(self.device)).identity()
-        return Loaded(self._opened("cpu")).identity() | {"device": self.device.partition(":")[0]}
+            return Loaded(self._opened(self.device)).identity(words)
+        return Loaded(self._opened("cpu")).identity(words) | {"device": self.device.partition(":")[0]}
 
     def with_settings(self, more: Mapping[str, Any]) -> MethodSpec:
         """With more settings."""
         return replace(self, settings={**self.settings, **more})
+
+    def with_texts(self, texts: Sequence[str]) -> MethodSpec:
+        """With more settings and options, as ``--set`` takes them: "clusters=5", "features.kind=query".
+
+        They replace what was chosen before.
+
+        Raises:
+            InputError: an unknown name, one that is given twice, or a text that is no value of its type.
+        """
+        if not texts:
+            return self
+        given = read_settings(texts, self.kind.settings_tree(), self.name)
+        row = given.pop("refine", {})
+        if row:
+            named = row.pop("", self.settings.get("refine", self.kind.Settings().refine))
+            given["refine"] = changed_row(named, row, self.kind.refiners) if row else named
+        options = {name: given.pop(name) for name in self.kind.options if name in given}
+        return replace(self, settings=merged(self.settings, given), extras=merged(self.extras, options))
 
     def with_option(self, name: str, value: Any) -> MethodSpec:
         """With one of the method's options, if it has it and nothing else was chosen."""
@@ -415,8 +479,8 @@ class Loaded:
     def prepare(self, words: Sequence[str]) -> None:
         self.method.prepare(words)
 
-    def identity(self, elsewhere: bool = False) -> dict[str, Any]:
-        return UNKNOWN | {"versions": all_versions()} | self.method.identity()
+    def identity(self, words: bool | None = None, elsewhere: bool = False) -> dict[str, Any]:
+        return UNKNOWN | {"versions": all_versions()} | self.method.identity(words)
 
     def with_settings(self, more: Mapping[str, Any]) -> Loaded:
         """With more settings."""
@@ -431,11 +495,13 @@ class Loaded:
 
 
 def as_source(method: Any) -> MethodSpec | Loaded:
-    """A spec, a loaded method, or a function of images and words, behind one interface.
+    """A spec, a method's name, a loaded method, or a function of images and words, behind one interface.
 
     Raises:
         InputError: something else.
     """
+    if isinstance(method, str):
+        return MethodSpec(method)
     if isinstance(method, MethodSpec | Loaded):
         return method
     owner = getattr(method, "__self__", None)

@@ -90,6 +90,7 @@ class CLIPES(Segmenter):
         "words that the caption's nouns stand for are taken as present, and each has its strongest place in the photo"
     )
     Settings: ClassVar = CLIPESSettings
+    needs: ClassVar = ("clip",)
     paper: ClassVar = "CLIP-ES (Lin et al., CVPR 2023)"
     protocol: ClassVar = "whole"
 

@@ -19,8 +19,11 @@ from segwright.methods.segmenter import Segmenter, check_settings, resized, to_s
 from segwright.models.attention import Recorder, attached
 from segwright.models.clip_dense import min_max
 from segwright.models.diffusion import BATCH, Embedding
+from segwright.models.heads import Heads
 from segwright.models.sites import RESOLUTIONS, find_sites
 from segwright.models.tokens import word_places
+from segwright.models.word_prompts import passes, word_prompts
+from segwright.presets import Preset
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
@@ -88,12 +91,14 @@ class DiffSegmenter(Segmenter):
         "words that the caption's nouns stand for are taken as present, and each has its strongest place in the photo"
     )
     Settings: ClassVar = DiffSegmenterSettings
+    needs: ClassVar = ("diffusion",)
     paper: ClassVar = "DiffSegmenter (Wang et al. 2023)"
     protocol: ClassVar = "whole"
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner", "diffusion")
+    @classmethod
+    def asks_for(cls, preset: Preset, settings: DiffSegmenterSettings, words: bool) -> tuple[str, ...]:
+        """As every segmenter, and the captioner, which continues the prompts."""
+        return (*super().asks_for(preset, settings, words), *(("captioner",) if settings.caption else ()))
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: each word's map at the model's size, and the threshold as the background's score."""
@@ -143,6 +148,35 @@ class DiffSegmenter(Segmenter):
             maps.append((whole.mean[row] @ mixed.flatten()).view(cells, cells) if settings.complete else mixed)
         return torch.stack(maps)
 
+    @torch.no_grad()
+    def all_words(self, image: Image, words: Sequence[str]) -> Tensor:
+        """(K, n, n) float32, as ``maps`` gives them, but from one pass whose prompt names all words (ours).
+
+        The prompt is the opening with "A and B and C" for the word, and BLIP does not continue it. The words share its
+        attention: a token's probabilities sum to 1 over the prompt, so that what is one word's is not another's. Words
+        that the text encoder's context does not hold are in further passes. One word alone gives what the method without
+        captions gives.
+        """
+        diffusion, settings = self.networks.diffusion, self.settings
+        latents = diffusion.noise(diffusion.encode(diffusion.pixels([image])), settings.timestep, settings.seed)
+        opening, closing = (part.strip() for part in settings.opening.split("{}"))
+        longest = int(diffusion.text_encoders[0].config.max_position_embeddings)
+        prompts = word_prompts(diffusion.tokenizers[0], words, longest, opening, closing=closing)
+        recorded = self._recorders()[2]
+        sites = [s for s in find_sites(diffusion.unet) if s.module in recorded]
+        empty, maps = diffusion.embed([""]).tokens[0], []
+        for prompt, row, heads in passes(diffusion, latents, settings.timestep, prompts, sites, settings.emphasis, empty):
+            cross = {
+                r: mean_of_layers([heads[s] for s in sites if s.kind == "cross" and s.resolution == r], row)
+                for r in sorted({s.resolution for s in sites if s.kind == "cross"})
+            }
+            own = [heads[s] for s in sites if s.kind == "attention"]
+            cells, whole = own[0].cells, mean_of_layers(own, row) if settings.complete else None
+            for spots in prompt.places:
+                mixed = weigh({r: word_map(m, spots) for r, m in cross.items()}, self.weights, cells)
+                maps.append(mixed if whole is None else (whole @ mixed.flatten()).view(cells, cells))
+        return torch.stack(maps)
+
     def _recorders(self) -> tuple[dict[int, Recorder], Recorder, dict[nn.Module, Recorder]]:
         """One for the cross-attention of each wanted resolution, one for the finest self-attention, and where they go.
 
@@ -171,6 +205,14 @@ class DiffSegmenter(Segmenter):
             for i in spots:
                 tokens[row, i] = empty[i] + self.settings.emphasis * (tokens[row, i] - empty[i])
         return replace(found, tokens=tokens)
+
+
+def mean_of_layers(layers: Sequence[Heads], row: int) -> Tensor:
+    """(Q, K), the mean over layers and their heads."""
+    total = layers[0].average(row=row)
+    for layer in layers[1:]:
+        total += layer.average(row=row)
+    return total / len(layers)
 
 
 def word_map(attention: Tensor, places: tuple[int, ...]) -> Tensor:

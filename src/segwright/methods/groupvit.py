@@ -74,10 +74,6 @@ class GroupViT(Segmenter):
     paper: ClassVar = "GroupViT (Xu et al., CVPR 2022)"
     protocol: ClassVar = "tcl"
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner", "groupvit")
-
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: the mean of its windows' shares."""
         settings, network = self.settings, self.networks.groupvit

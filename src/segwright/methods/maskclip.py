@@ -85,6 +85,7 @@ class MaskCLIP(Segmenter):
     name: ClassVar = "maskclip"
     absent_words: ClassVar = "every word competes in every photo, and each pixel takes the strongest or background"
     Settings: ClassVar = MaskCLIPSettings
+    needs: ClassVar = ("clip",)
     paper: ClassVar = "MaskCLIP (Zhou, Loy and Dai, ECCV 2022)"
     protocol: ClassVar = "tcl"
     without_background: ClassVar = {"background": ()}

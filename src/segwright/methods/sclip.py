@@ -90,6 +90,7 @@ class SCLIP(Segmenter):
     name: ClassVar = "sclip"
     absent_words: ClassVar = "every word competes in every photo, and each pixel takes the strongest or background"
     Settings: ClassVar = SCLIPSettings
+    needs: ClassVar = ("clip",)
     paper: ClassVar = "SCLIP (Wang, Mei and Yuille, ECCV 2024)"
     protocol: ClassVar = "sclip"
     without_background: ClassVar = {"background": (), "threshold": 0.0, "area": 0.0}

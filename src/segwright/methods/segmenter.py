@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any, Protocol
 
 import torch
@@ -12,17 +13,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.files.html import enlarged, figure, image_bytes
+from segwright.files.overlay import overlay
 from segwright.images import stitch, windows
 from segwright.methods.base import Method
-from segwright.models.clip_dense import VisionNetwork, patch, pixels, scaled
+from segwright.models.clip_dense import VisionNetwork, min_max, patch, pixels, scaled
+from segwright.presets import Preset
+from segwright.refine.g4seg.explain import heat
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks
-from segwright.words.presence import Chosen, check_rule, choose
+from segwright.words.presence import Chosen, check_rule, choose, needed
 from segwright.words.vocabulary import check_words
 
 LONGEST = 2048  # of a photo's long side, for networks of 224 pixels (mmsegmentation's resizing, which the published codes use)
 WINDOWS = 16  # through the network at once
+SHOWN = 12  # words a row of a page; the strongest
+SIDE = 200  # pixels of a map there
 
 # SCLIP's published class list for VOC: what its class "background" stands for.
 BACKGROUND_26 = (
@@ -75,6 +82,11 @@ class Segmenter(Method):
 
     networks: Networks
     settings: Any
+
+    @classmethod
+    def asks_for(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
+        """What it always runs on, and what chooses the words."""
+        return (*cls.needs, *needed(settings.candidates, words))
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         """Several photos, each by itself: its words, its coarse scores, refinement.
@@ -217,3 +229,55 @@ def check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise InputError(f"{name} must be at least 1, got {size}")
+
+
+def word_steps(
+    image: Image, method: Segmenter, words: Sequence[str] | None, steps: Callable[[Image, Chosen], tuple[str, Scores]]
+) -> str:
+    """What a segmenter's page shows, as HTML: its photo and words, what ``steps`` shows, the result.
+
+    Args:
+        steps: photo and its words -> the steps' HTML and the coarse scores; not called where no word is believed.
+    """
+    photo, vocabulary = check_image(image), None if words is None else check_words(words)
+    chosen = choose(method.networks, [photo], vocabulary, method.settings.candidates)[0]
+    preset = escape(method.networks.preset.name)
+    intro = f"<p>Preset <code>{preset}</code>, seed {method.settings.seed}.</p>{_photo(photo)}{_words(chosen)}"
+    if not chosen.candidates:
+        return f"{intro}<p>No word is left: all is background.</p>"
+    shown, coarse = steps(photo, chosen)
+    return f"{intro}{shown}{_result(photo, coarse, method)}"
+
+
+def maps_row(words: Sequence[str], maps: Tensor, order: Sequence[int], notes: Sequence[str] | None = None) -> str:
+    """Figures of (K, h, w) maps, each stretched to its own range, of the words at ``order``."""
+    parts = []
+    for i in list(order)[:SHOWN]:
+        note = f"<br>{notes[i]}" if notes else ""
+        picture = image_bytes(enlarged(heat(min_max(maps[i])), SIDE))
+        parts.append(figure(picture, f"<b>{escape(words[i])}</b>{note}", safe=True))
+    more = f"<p>The {SHOWN} strongest of {len(order)} words.</p>" if len(order) > SHOWN else ""
+    return more + "".join(parts)
+
+
+def _photo(photo: Image) -> str:
+    return figure(image_bytes(enlarged(photo)), f"{photo.shape[1]} x {photo.shape[0]} pixels")
+
+
+def _words(chosen: Chosen) -> str:
+    caption = f"<p>Caption: <q>{escape(chosen.caption)}</q></p>" if chosen.caption is not None else "<p>No caption was needed.</p>"
+    names = escape(", ".join(chosen.present) or "none")
+    return f"<h2>1. Words</h2>{caption}<p>Taking part: <b>{names}</b>, of {len(chosen.words)} words.</p>"
+
+
+def _result(photo: Image, coarse: Scores, method: Segmenter) -> str:
+    how = method.settings.refine
+    before = figure(image_bytes(overlay(photo, _segmentation(coarse))), "the result" if not how else "before refinement")
+    if not how:
+        return f"<h2>Result</h2>{before}"
+    after = _segmentation(method.refined(photo, coarse))
+    return f"<h2>Result</h2>{before}{figure(image_bytes(overlay(photo, after)), f'after refinement ({how})')}"
+
+
+def _segmentation(scores: Scores) -> Segmentation:
+    return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores)

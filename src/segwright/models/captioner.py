@@ -43,9 +43,12 @@ class Captioner:
 
         Args:
             images: (H, W, 3) uint8 arrays of any sizes, or (3, H, W) uint8 tensors; squeezed to the network's square.
-            prompt: how every caption begins ("a photograph of"); it is part of the answer.
+            prompt: how every caption begins ("a photograph of"); it is part of the answer, and all of it where it is as long
+                as a caption may be.
             beams: 1 is greedy; ``self.beams`` if None.
         """
+        if prompt and len(self.tokenizer(prompt).input_ids) - 1 >= self.longest:  # its last token is no part of the start
+            return [prompt] * len(images)
         captions: list[str] = []
         for i in range(0, len(images), batch):
             pixels = self.pixels(images[i : i + batch], self.device, self.model.dtype)

@@ -6,7 +6,6 @@ weights do not all come from its file is refused: the libraries would fill the g
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from segwright.errors import SegwrightError, WeightsError
 from segwright.models.hub import reason
 from segwright.models.pixels import Pixels
+from segwright.untrusted import decode_object, read_bounded
 
 MEND = "segwright fetch PRESET fetches damaged files of a preset again; copy those of a folder of your own again"
 
@@ -158,12 +158,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightsError(f"{path} is missing from the weights folder; {MEND}")
     try:
-        found = json.loads(path.read_text("utf8"))
+        return decode_object(read_bounded(path))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read ({reason(error)}); {MEND}") from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path} does not hold a JSON object; {MEND}")
-    return found
 
 
 def _pixels(folder: Path) -> Pixels:

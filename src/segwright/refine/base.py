@@ -50,7 +50,10 @@ class Refiner(ABC):
         Raises:
             InputError: the refiner has no such page.
         """
-        raise InputError(f"{self.name} has no page of its steps; g4seg has one")
+        from segwright.refine import REFINERS
+
+        shown = (name for name, kind in REFINERS.items() if kind.explain is not Refiner.explain)
+        raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(shown)}")
 
     def settings(self) -> dict[str, Any]:
         """Every field by its name."""

@@ -39,7 +39,8 @@ def explain_mask(image: Image, scores: Scores, refiner: Refiner, networks: Netwo
         out: the HTML file.
 
     Raises:
-        InputError, WeightsError: as the refiner; InputError for a refiner that has no such page.
+        InputError: as the refiner; or a refiner that has no such page.
+        WeightsError: as the refiner.
         OutputError: the page cannot be written.
     """
     return atomic_write(out, refiner.explain(image, scores, networks, title).html().encode("utf8"))

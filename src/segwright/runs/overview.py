@@ -115,14 +115,14 @@ def overview(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = N
 
 def _tile(run: Collection, line: Line, page: Path, embed: bool) -> dict[str, Any]:
     record = run.record(line)
-    whole = record["size"][0] * record["size"][1]
+    whole = record.size[0] * record.size[1]
     overlay = f"{line.name}.overlay.png"
     picture = _embedded(run, overlay) if embed else _link(run, overlay, page)
     return {
         "name": line.name,
         "picture": picture,
         "link": picture if embed else _link(run, overlay, page),
-        "segments": [(s["word"], s["score"], round(s["area"] / whole, 5)) for s in record["segments"]],
+        "segments": [(s.word, s.score, round(s.area / whole, 5)) for s in record.segments],
     }
 
 

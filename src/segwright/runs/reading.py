@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +18,34 @@ from segwright.files.masks import read_label_map
 from segwright.files.places import Place, find_place, is_url
 from segwright.images import natural
 from segwright.runs.store import MANIFEST, RUN, Line, parse_manifest, parse_run
+from segwright.untrusted import decode
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One entry of NAME.json's segments, see ``segwright.files.record.segments``."""
+
+    index: int
+    word: str
+    area: int
+    box: tuple[int, int, int, int]
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What NAME.json must hold for its readers; it holds more."""
+
+    size: tuple[int, int]
+    words: tuple[str, ...]
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise ValueError(f"a size of {self.size} pixels")
+        for one in self.segments:
+            if not 1 <= one.index <= len(self.words) or self.words[one.index - 1] != one.word:
+                raise ValueError(f"index {one.index} is not {one.word!r}")
 
 
 @dataclass(frozen=True)
@@ -71,30 +98,34 @@ class Collection:
     failed: tuple[Line, ...]
     root: str
 
-    def record(self, line: Line) -> dict[str, Any]:
+    def record(self, line: Line) -> Record:
         """NAME.json's content.
 
         Raises:
             InputError: missing or damaged.
         """
-        content = self._read(f"{line.name}.json")
         try:
-            return dict(json.loads(content))
-        except ValueError:
-            raise InputError(f"{self.place.path(f'{line.name}.json')!r} is damaged; run segwright segment --restart") from None
+            return decode(self._read(f"{line.name}.json"), Record)
+        except ValueError as error:
+            where = self.place.path(f"{line.name}.json")
+            raise InputError(f"{where!r} is damaged ({error}); run segwright segment --restart") from None
 
     def __iter__(self) -> Iterator[Done]:
         """One photo after the other, in the order of ``done``.
 
         Raises:
-            InputError: a file of it is missing or damaged.
+            InputError: a file of it is missing or damaged, or its files do not belong together.
         """
         for line in self.done:
             record = self.record(line)
             labels = read_label_map(io.BytesIO(self._read(f"{line.name}.png")))
-            yield Done(
-                line.photo, self.below(line.photo), str(line.name), tuple(record["words"]), labels, tuple(record["segments"])
-            )
+            words = {one.word for one in record.segments}
+            if (labels.shape[1], labels.shape[0]) != record.size or not words <= set(self.words):
+                raise InputError(
+                    f"{self.place.path(str(line.name))!r}: its files are not of one result; take them out and do it anew"
+                )
+            segments = tuple(asdict(one) for one in record.segments)
+            yield Done(line.photo, self.below(line.photo), str(line.name), record.words, labels, segments)
 
     def below(self, photo: str) -> str:
         """A photo's path below ``root``, with forward slashes."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError, OutputError, SegwrightError
 from segwright.files.coarse_masks import TRUST, find_mask, read_coarse
-from segwright.files.journal import Journal, encode_line
+from segwright.files.journal import Journal, decode_lines, encode_line
 from segwright.files.masks import encode_label_map
 from segwright.files.names import plan_names
 from segwright.files.places import Local
@@ -21,6 +20,7 @@ from segwright.images import find_photos, read
 from segwright.refine import CRF, G4Seg, Refiner
 from segwright.refine.pipeline import Row, parse_refiners, refine
 from segwright.types import Segmentation
+from segwright.untrusted import decode
 from segwright.weights import Networks, load
 
 RUN_FILE, LINES = "segwright-refine.json", "segwright-refine.jsonl"
@@ -136,6 +136,14 @@ class _Job:
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A line of the journal."""
+
+    file: str
+    made_from: list[Any]
+
+
 class _Log:
     """The journal: which file was made from what."""
 
@@ -145,13 +153,12 @@ class _Log:
         self._made: dict[str, Any] = {}
 
     def __enter__(self) -> _Log:
-        for line in self._journal.open().splitlines():
-            try:
-                known = json.loads(line)
-                self._made[known["file"]] = known["from"]
-            except (ValueError, KeyError, TypeError):
-                self._journal.close()
-                raise InputError(f"{str(self.folder / LINES)!r} is damaged; remove it, or choose another folder") from None
+        try:
+            lines = decode_lines(self._journal.open(), partial(decode, kind=_Entry), str(self.folder / LINES))
+            self._made = {line.file: line.made_from for line in lines}
+        except BaseException:
+            self._journal.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -162,7 +169,7 @@ class _Log:
 
     def keep(self, file: Path, key: list[Any], content: bytes) -> None:
         name = self._name(file)
-        self._journal.add(encode_line({"file": name, "from": key}), {name: content})
+        self._journal.add(encode_line({"file": name, "made_from": key}), {name: content})
         self._made[name] = key
 
     def _name(self, file: Path) -> str:

@@ -98,7 +98,7 @@ def segment(
 
 def identity(method: Any, words: Sequence[str] | None, engine: str = "local") -> dict[str, Any]:
     """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
-    known = as_source(method).identity(elsewhere=engine == "ray")
+    known = as_source(method).identity(words is not None, elsewhere=engine == "ray")
     return {"format": 2, **known, "words": None if words is None else spelled(words), "seed": known["settings"].get("seed")}
 
 
@@ -132,7 +132,7 @@ def _work(
     if engine == "ray":
         from segwright.runs.on_ray import work
 
-        gpus = 1 if source.identity(elsewhere=True)["device"] == "cuda" else 0
+        gpus = 1 if source.identity(words is not None, elsewhere=True)["device"] == "cuda" else 0
         yield from work(source, todo, words, batch, workers, address, gpus)
     elif several:
         yield from parallel(source, todo, partial(make, words=words, batch=batch), workers)
@@ -144,10 +144,10 @@ def _kept(made: Made, name: str, store: Store) -> Outcome:
     photo, place = key(made.photo), store.place
     seconds = round(made.seconds, 4)
     if made.reason is not None:
-        store.add(Line(photo, "failed", reason=made.reason, seconds=seconds), {})
+        store.add(Line(photo, "failed", reason=made.reason, seconds=seconds, signature=made.signature), {})
         return Outcome(made.photo, error=InputError(made.reason))
-    found = tuple(s["word"] for s in made.facts["segments"])
-    store.add(Line(photo, "done", name, found, seconds=seconds, size=tuple(made.facts["size"])), made.files)
+    found, size = tuple(s["word"] for s in made.facts["segments"]), tuple(made.facts["size"])
+    store.add(Line(photo, "done", name, found, seconds=seconds, size=size, signature=made.signature), made.files)
     return Outcome(made.photo, made.segmentation, _files(name, place), facts=made.facts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import io
 import os
 from collections.abc import Iterable
@@ -12,7 +13,10 @@ from segwright.errors import InputError
 from segwright.files.places import file_system, is_url, reason
 from segwright.images import KINDS, find_photos, is_photo, natural, read
 from segwright.types import Image
+from segwright.untrusted import TEXT_MOST, open_regular, read_bounded
 
+SAMPLE = 1 << 18  # bytes
+PHOTO_MOST = 1_000_000_000  # bytes of a photo's file
 LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line
 Photo = Path | str  # a str is a URL
 
@@ -29,7 +33,7 @@ def find(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
     """
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     items = [item for source in given for item in _expanded(source)]
-    remote = [url for item in items if is_url(item) for url in _below(str(item))]
+    remote = [url for item in items if is_url(item) for url in _below(str(item), single=len(items) == 1)]
     local = [Path(item) for item in items if not is_url(item)]
     return [*(find_photos(local) if local or not remote else []), *dict.fromkeys(remote)]
 
@@ -38,6 +42,24 @@ def key(photo: Photo) -> str:
     """What a photo is known by in a manifest: its whole path, or its URL."""
     path = photo if is_url(photo) else os.path.abspath(photo)
     return str(path).encode("utf8", "backslashreplace").decode()
+
+
+def signature(photo: Photo) -> str | None:
+    """What tells a photo from another one put in its place: bytes, and a hash of its first and last ``SAMPLE``.
+
+    A change in the middle that keeps the size is not seen. None for URLs, and where the photo is not there.
+    """
+    if is_url(photo):
+        return None
+    try:
+        with open_regular(photo) as file:
+            size = os.fstat(file.fileno()).st_size
+            known = hashlib.sha256(file.read(SAMPLE))
+            file.seek(max(0, size - SAMPLE))
+            known.update(file.read(SAMPLE))
+        return f"{size} {known.hexdigest()[:16]}"
+    except (OSError, ValueError):
+        return None
 
 
 def open_photo(photo: Photo) -> Image:
@@ -61,9 +83,17 @@ def file_bytes(file: Photo) -> bytes:
     """
     try:
         if not is_url(file):
-            return Path(file).read_bytes()
+            return read_bounded(file, PHOTO_MOST)
         files, path = file_system(str(file))
-        return bytes(files.cat_file(path))
+        if "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)):
+            return read_bounded(path, PHOTO_MOST)
+        with files.open(path, "rb") as stream:
+            content = bytes(stream.read(PHOTO_MOST + 1))
+        if len(content) > PHOTO_MOST:
+            raise InputError(f"{str(file)!r} has more than {PHOTO_MOST:,} bytes; no such file is read")
+        return content
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"there is no file {str(file)!r}; check its address") from None
     except Exception as error:  # each kind of store raises its own
@@ -91,7 +121,7 @@ def _expanded(source: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
 
 def _listed(file: Path) -> list[str | os.PathLike[str]]:
     try:
-        lines = file.read_text("utf8").splitlines()
+        lines = read_bounded(file, TEXT_MOST).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the list {str(file)!r} cannot be read ({reason(error)}); expected text with one path a line") from error
     paths = [line.strip() for line in lines if line.strip()]
@@ -100,10 +130,13 @@ def _listed(file: Path) -> list[str | os.PathLike[str]]:
     return [path if is_url(path) else file.parent / path for path in paths]
 
 
-def _below(url: str) -> list[str]:
-    """The photos that a URL means: itself, those that match a pattern, or those in a folder."""
-    files, path = file_system(url)
+def _below(url: str, single: bool) -> list[str]:
+    """The photos that a URL means: itself, those that match a pattern, or those in a folder.
+
+    One that cannot be opened is refused if there is nothing else, and when it is read, as a bad photo, among others.
+    """
     try:
+        files, path = file_system(url)
         if glob.has_magic(path):
             found = files.glob(path)
         elif files.isdir(path):
@@ -111,6 +144,10 @@ def _below(url: str) -> list[str]:
         else:
             return [files.unstrip_protocol(path)]  # one spelling, so that a photo is known again
     except Exception as error:  # each kind of store raises its own
+        if not single:
+            return [url]
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{url!r} cannot be listed ({reason(error)}); check your access to it") from error
     beside: dict[str, set[str]] = {}
     for p in map(PurePosixPath, found):

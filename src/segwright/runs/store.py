@@ -1,27 +1,29 @@
 """What a run folder remembers: run.json, and manifest.jsonl with one line a photo, beside the results.
 
     RUN/run.json        settings, words, versions and seed: all on which a mask depends
-    RUN/manifest.jsonl  one line a photo, appended when its files are on the disk, or when it failed
+    RUN/manifest.jsonl  one line a photo with its checksum, appended when its files are on the disk, or when it failed
     RUN/NAME.png, NAME.overlay.png, NAME.json
 
 A kill may cut the last line: it is taken off when the run is opened again, and its photo is done anew. A photo that is
-done but whose files are gone is done anew as well. Until the first photo is done nothing is written at all.
+done but whose files are gone, or in whose place another photo lies, is done anew as well. Until the first photo is done no
+file is written.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError
-from segwright.files.journal import Journal, whole_lines
+from segwright.files.journal import Journal, decode_lines, encode_line, whole_lines
 from segwright.files.names import ENDINGS, plan_names
 from segwright.files.places import Place
 from segwright.files.record import plain
-from segwright.runs.sources import Photo, key
+from segwright.runs.sources import Photo, key, signature
+from segwright.untrusted import decode, decode_object, safe_name
 
 RUN, MANIFEST = "run.json", "manifest.jsonl"
 ORDER = (".json", ".overlay.png", ".png")  # a lone NAME.png would pass for a photo, so it comes last
@@ -40,6 +42,7 @@ class Line:
         reason: why it failed.
         seconds: its share of the work, reading and encoding included.
         size: (width, height); None if it failed.
+        signature: of the photo's file, see ``segwright.runs.sources.signature``; another one is done anew.
     """
 
     photo: str
@@ -49,9 +52,16 @@ class Line:
     reason: str | None = None
     seconds: float = 0.0
     size: tuple[int, int] | None = None
+    signature: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.status not in ("done", "failed") or (self.status == "done") != (self.name is not None):
+            raise ValueError(f"status {self.status!r} does not go with name {self.name!r}")
+        if self.name is not None:
+            safe_name(self.name)
 
     def encode(self) -> bytes:
-        return (json.dumps(plain(asdict(self)), ensure_ascii=False, separators=(", ", ": ")) + "\n").encode()
+        return encode_line(plain(asdict(self)))
 
 
 class Store:
@@ -77,8 +87,8 @@ class Store:
         OutputError: it cannot be written.
         """
         try:
+            self.place.open()
             if self._restart and self.place.exists(RUN):
-                self.place.open()
                 self._remove()
             else:
                 self._resume(self._journal.open())
@@ -125,6 +135,8 @@ class Store:
     def _stays(self, line: Line) -> bool:
         if line.status == "failed":
             return not self._retry
+        if line.signature is not None and signature(line.photo) not in (None, line.signature):
+            return False  # another photo lies there now
         return all(self.place.exists(f"{line.name}{ending}") for ending in ENDINGS)
 
     def _remove(self) -> None:
@@ -133,6 +145,15 @@ class Store:
             for ending in ENDINGS if line.name else ():
                 self.place.remove(f"{line.name}{ending}")
         self._journal.clear()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What run.json must hold for its readers; it holds more."""
+
+    method: str | None = None
+    versions: dict[str, str | None] = field(default_factory=dict)
+    words: tuple[str, ...] | None = None
 
 
 def parse_run(content: bytes | None, place: Place) -> dict[str, Any]:
@@ -144,30 +165,16 @@ def parse_run(content: bytes | None, place: Place) -> dict[str, Any]:
     if content is None:
         raise InputError(f"{place.path(RUN)!r} is not there; expected a folder that segwright segment wrote")
     try:
-        run = json.loads(content)
-    except ValueError:
-        run = None
-    if not isinstance(run, dict):
-        raise InputError(f"{place.path(RUN)!r} is damaged; expected what segwright segment wrote")
-    return run
+        head = decode(content, Head)
+        return decode_object(content) | {"versions": {"segwright": None, **head.versions}, "method": head.method}
+    except ValueError as error:
+        raise InputError(f"{place.path(RUN)!r} is damaged ({error}); expected what segwright segment wrote") from None
 
 
 def parse_manifest(content: bytes, place: Place) -> list[Line]:
     """The lines of a manifest.
 
     Raises:
-        InputError: a line is damaged.
+        InputError: a line is damaged or was edited, or names files outside the run.
     """
-    lines = []
-    for number, text in enumerate(content.splitlines(), 1):
-        try:
-            data = json.loads(text)
-            size = data["size"] and (int(data["size"][0]), int(data["size"][1]))
-            words = tuple(map(str, data["words"]))
-            lines.append(
-                Line(data["photo"], data["status"], data["name"], words, data["reason"], float(data["seconds"]), size or None)
-            )
-        except (ValueError, KeyError, TypeError, IndexError):
-            where = place.path(MANIFEST)
-            raise InputError(f"line {number} of {where!r} is damaged; take it out and start again to do its photo anew") from None
-    return lines
+    return list(decode_lines(content, partial(decode, kind=Line), place.path(MANIFEST)))

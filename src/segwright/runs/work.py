@@ -6,14 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segwright.errors import InputError, SegwrightError
 from segwright.files.record import segments
 from segwright.files.save import encode
 from segwright.methods.base import Method
-from segwright.runs.sources import Photo, open_photo
+from segwright.runs.sources import Photo, open_photo, signature
 from segwright.types import Image, Segmentation
 
 Many = Callable[[Sequence[Image], Sequence[str] | None], list[Segmentation]]
@@ -29,6 +29,7 @@ class Made:
             it failed.
         reason: why it failed.
         segmentation: in the process that made it only.
+        signature: of the photo's file (``segwright.runs.sources.signature``).
     """
 
     photo: Photo
@@ -37,6 +38,7 @@ class Made:
     seconds: float = 0.0
     reason: str | None = None
     segmentation: Segmentation | None = None
+    signature: str | None = None
 
 
 def make(
@@ -52,34 +54,34 @@ def make(
         yield make_batch(method.many, opened, words, keep)
 
 
-Opened = tuple[Photo, Image | SegwrightError, float]
+Opened = tuple[Photo, Image | SegwrightError, float, str | None]  # photo, image, seconds, signature
 
 
 def open_all(photos: Sequence[Photo]) -> list[Opened]:
-    """Each photo, or the error that stopped it, and the seconds that it took."""
+    """Each photo, or the error that stopped it, the seconds that it took, and its signature."""
     opened: list[Opened] = []
     for photo in photos:
-        begun = time.perf_counter()
+        begun, known = time.perf_counter(), signature(photo)
         try:
             image: Image | SegwrightError = open_photo(photo)
         except SegwrightError as error:
             image = error
-        opened.append((photo, image, time.perf_counter() - begun))
+        opened.append((photo, image, time.perf_counter() - begun, known))
     return opened
 
 
 def make_batch(many: Many, opened: Sequence[Opened], words: Sequence[str] | None, keep: bool = False) -> list[Made]:
     """Some photos through the networks at once. What is wrong with one photo stops no other."""
-    images = [image for _, image, _ in opened if not isinstance(image, SegwrightError)]
+    images = [image for _, image, _, _ in opened if not isinstance(image, SegwrightError)]
     begun = time.perf_counter()
     results = iter(run_method(many, images, words))
     share = (time.perf_counter() - begun) / max(1, len(images))
     made = []
-    for photo, image, seconds in opened:
+    for photo, image, seconds, known in opened:
         if isinstance(image, SegwrightError):
-            made.append(Made(photo, seconds=seconds, reason=str(image)))
+            made.append(Made(photo, seconds=seconds, reason=str(image), signature=known))
         else:
-            made.append(_encoded(photo, image, next(results), seconds + share, keep))
+            made.append(replace(_encoded(photo, image, next(results), seconds + share, keep), signature=known))
     return made
 
 

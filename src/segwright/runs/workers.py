@@ -96,5 +96,5 @@ def check_workers(source: MethodSpec | Loaded, workers: int) -> None:
         raise InputError(f"workers must be 1 or more, got {workers}")
     if workers > 1 and not source.portable:
         raise InputError("several workers need a MethodSpec, so that each can load its own networks; got a loaded method")
-    if workers > 1 and source.identity().get("device") != "cpu":
+    if workers > 1 and source.identity(words=True).get("device") != "cpu":
         raise InputError("several workers run on the CPU only; give --device cpu, or a single worker and a larger --batch")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from segwright.errors import InputError, SegwrightError
 from segwright.fetching import needs
 from segwright.files.record import versions
-from segwright.methods import METHODS, find_method
+from segwright.methods import DEFAULT, METHODS, find_method
+from segwright.methods.base import Method
 from segwright.selfcheck.pictures import drawn, photographs
 from segwright.selfcheck.tensors import modules, strangers
 from segwright.types import Image
@@ -31,7 +32,7 @@ POINTS = 0.6  # probability that a pixel of the thing has more cross-attention o
 # Shown on the drawn scenes and not judged there: preset mini does poorly with them (measured on these eight: 0.17, 0.14, 0.00).
 UNJUDGED_ON_MINI = ("maskclip", "sclip", "cliper")
 SLOW = ("ovdiff",)  # draws 32 pictures a word first
-BASE = "freeseg-diff"  # methods that need no more networks than this one are examined unless others are named
+BASE = DEFAULT  # methods that need no more networks than this one are examined unless others are named
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,27 @@ def examine(
     dtype: str = "float32",
     methods: Sequence[str] | None = None,
     pictures: int = 8,
+    *,
+    clip: str | None = None,
+    captioner: str | None = None,
+    vit: str | None = None,
+    diffusion: str | None = None,
 ) -> Iterator[Finding]:
     """Examine a preset; findings come as they are made.
 
     Args:
         methods: of ``METHODS``; None: all but OVDiff that need no more networks than FreeSeg-Diff.
         pictures: how many of the eight.
+        clip: another CLIP, as for ``segwright.load``.
+        captioner: another captioner, likewise.
+        vit: another ViT, likewise.
+        diffusion: another diffusion model, likewise.
 
     Raises:
         InputError: unknown method, or no picture.
         WeightsError: weights that cannot be had.
     """
-    networks = load(preset, device, dtype)
+    networks = load(preset, device, dtype, clip=clip, captioner=captioner, vit=vit, diffusion=diffusion)
     base = set(needs(BASE, networks.preset))
     light = (m for m in METHODS if m not in SLOW and set(needs(m, networks.preset)) <= base)
     chosen = tuple(light) if methods is None else tuple(methods)
@@ -169,8 +179,7 @@ def _captions(networks: Networks, shown: Sequence[Shown]) -> Iterator[Finding]:
 
 def _pointing(networks: Networks, shown: Sequence[Shown]) -> Iterator[Finding]:
     """Cross-attention of the thing's word, as DiffSegmenter takes it: is it stronger on the thing than beside it?"""
-    kind = find_method("diffsegmenter")
-    method = kind(networks, kind.Settings(candidates="none", refine=None))
+    method = find_method("diffsegmenter").on(networks, candidates="none", refine=None)
     values = []
     for s in shown:
         scores = method(s.image, [s.word, *s.others]).scores
@@ -196,7 +205,7 @@ def _method(networks: Networks, name: str, shown: Sequence[Shown]) -> Finding:
     kind, values = find_method(name), []
     began = time.monotonic()
     try:
-        method = kind(networks, kind.Settings()) if name != "ovdiff" else kind.load(networks.preset.name, str(networks.device))
+        method = kind.on(_own(networks, kind))
         for s in shown:
             found = method(s.image, [s.word, *s.others]).labels == 1
             values.append(float((found & s.mask).sum() / max(1, (found | s.mask).sum())))
@@ -209,6 +218,13 @@ def _method(networks: Networks, name: str, shown: Sequence[Shown]) -> Finding:
     if networks.preset.name == "mini" and name in UNJUDGED_ON_MINI:
         return Finding("methods", name, text)
     return Finding("methods", name, text, f"IoU {IOU} or more", mean >= IOU)
+
+
+def _own(networks: Networks, kind: type[Method]) -> Networks:
+    """The same networks, loaded once; the method's own where it wants others of the preset."""
+    dtype = str(networks.dtype).removeprefix("torch.")
+    own = kind.open_networks(networks.preset.name, str(networks.device), dtype)
+    return networks if own.swapped == networks.swapped else own
 
 
 def _memory() -> int:

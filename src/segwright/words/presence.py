@@ -85,6 +85,20 @@ def choose(
     return [_chosen(networks, image, text, vocabulary, rule, background) for image, text in zip(images, texts, strict=True)]
 
 
+def needed(rule: str, words: bool, captions: bool = False) -> tuple[str, ...]:
+    """The kinds of networks that ``choose`` opens.
+
+    Args:
+        rule: as for ``choose``.
+        captions: as for ``choose``.
+        words: a vocabulary is given.
+    """
+    if not words:
+        return ("captioner",)
+    clip, caption = rule != "none", captions or rule not in ("none", "prefilter")
+    return (*(("clip",) if clip else ()), *(("captioner",) if caption else ()))
+
+
 def _without_caption(networks: Networks, image: Image, vocabulary: tuple[str, ...], rule: str) -> Chosen:
     return Chosen(None, (), vocabulary, _seen(networks, image, vocabulary, rule))
 

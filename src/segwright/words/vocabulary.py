@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError
+from segwright.untrusted import read_bounded
 from segwright.words.synonyms import Word, names_of
 
 NAMES = ("voc", "context59", "coco-object", "coco-stuff171", "coco27", "ade20k", "cityscapes", "mini", "mini-stuff")
@@ -107,9 +108,9 @@ def read_words_file(path: str | Path) -> tuple[str, ...]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
             raise InputError(f"{path}: expected a list of words, got a file over {LARGEST_FILE} bytes; one word a line is enough")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path, LARGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected UTF-8 text with one word a line, got other bytes; save it as UTF-8 text") from None
     except OSError as error:
@@ -169,7 +170,7 @@ def _check_word(raw: Any, place: int) -> str:
         raise InputError(f"expected a word, got an empty one as word {place}; look for a comma too many and take it out")
     if len(word) > LONGEST_WORD:
         raise InputError(f"expected words of at most {LONGEST_WORD} characters, got {len(word)} in {_short(word)}; shorten it")
-    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in word):
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or ord(letter) & 0xFFFE == 0xFFFE for letter in word):
         raise InputError(f"expected words without control characters, got {_short(word)} as word {place}; retype it")
     return " ".join(word.split())
 

@@ -159,10 +159,6 @@ class Best(Method):
         """Several photos, each by itself."""
         return [self.finish(self.steps(image, words)) for image in images]
 
-    def uses(self, words: bool | None = None) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner", "diffusion")
-
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""
         from segwright.methods.best import explain

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from segwright.files.html import Page
 from segwright.methods.cliper.method import CLIPer
-from segwright.methods.word_page import maps_row, word_page
+from segwright.methods.segmenter import maps_row, word_steps
 from segwright.models.heads import finest_up
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
@@ -14,8 +14,14 @@ from segwright.words.presence import Chosen
 
 def page(image: Image, method: CLIPer, words: Sequence[str] | None = None, title: str = "") -> Page:
     """Segment one photo; the page of its steps."""
+    name = title or "photo"
+    return Page(f"{name}: CLIPer, step by step", name, body(image, method, words))
 
-    def body(photo: Image, chosen: Chosen) -> tuple[str, Scores]:
+
+def body(image: Image, method: CLIPer, words: Sequence[str] | None = None) -> str:
+    """Segment one photo; its steps as HTML."""
+
+    def steps_of(photo: Image, chosen: Chosen) -> tuple[str, Scores]:
         steps, settings = method.steps(photo, chosen), method.settings
         order = steps.scores.argsort(descending=True).tolist()
         marks = [
@@ -33,4 +39,4 @@ def page(image: Image, method: CLIPer, words: Sequence[str] | None = None, title
         )
         return shown, method.finish(steps, photo, chosen)
 
-    return word_page(image, method, words, title, "CLIPer", body)
+    return word_steps(image, method, words, steps_of)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.images import stitch, windows
+from segwright.methods.base import Trace
 from segwright.methods.clip_es import BACKGROUND_25
 from segwright.methods.segmenter import (
     LONGEST,
@@ -169,15 +171,18 @@ class CLIPer(Segmenter):
     name: ClassVar = "cliper"
     absent_words: ClassVar = "every word competes in every photo, and one that is nowhere strong enough is out"
     Settings: ClassVar = CLIPerSettings
+    needs: ClassVar = ("diffusion", "clip")
     paper: ClassVar = "CLIPer (Sun et al., ICCV 2025)"
     protocol: ClassVar = "whole"
     # Its configuration for VOC without background.
     without_background: ClassVar = {"score": 0.0, "threshold": 1e-4, "stretch": False}
     by_data: ClassVar = {data.replace("object", "coco-object"): changes for data, changes in PUBLISHED.items()}
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner", "diffusion")
+    def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
+        """Segment one image; its steps are made again where they are looked at."""
+        from segwright.methods.cliper import explain
+
+        return Trace(self(image, words), partial(explain.body, image, self, words))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""

@@ -21,12 +21,13 @@ from segwright.methods.freeseg_diff.naming import Named, keep_best_region, name_
 from segwright.methods.freeseg_diff.sharpen import sharpen
 from segwright.methods.freeseg_diff.steps import Steps
 from segwright.models.diffusion import FeatureSettings
+from segwright.presets import Preset
 from segwright.refine import CRF, G4Seg
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.types import Image, Segmentation, check_image
 from segwright.weights import Networks
-from segwright.words.presence import BACKGROUND, Chosen, choose
+from segwright.words.presence import BACKGROUND, Chosen, choose, needed
 from segwright.words.vocabulary import check_words
 
 SOFT = 0.05  # of the photo's sides: k-means cells say no more of an outline; one-hot scores would leave G4Seg nothing to do
@@ -62,7 +63,7 @@ class FreeSegDiffSettings:
 
     clusters: int = CLUSTERS
     restarts: int = RESTARTS
-    features: FeatureSettings | None = None
+    features: FeatureSettings | None = field(default=None, metadata={"preset": "features"})
     prompt: str = "empty"
     backbone: str = "diffusion"
     candidates: str = "paper"
@@ -106,6 +107,7 @@ class FreeSegDiff(Method):
     paper: ClassVar = "FreeSeg-Diff (Corradini et al. 2024)"
     protocol: ClassVar = "per-image"
     Settings: ClassVar = FreeSegDiffSettings
+    needs: ClassVar = ("clip",)
     # Where regions are hard: one CRF a label (the published code), and G4Seg on softened outlines.
     refiners: ClassVar = {"crf": CRF.of("freeseg-diff", binary=True), "g4seg": G4Seg(soften=SOFT)}
 
@@ -190,10 +192,11 @@ class FreeSegDiff(Method):
         scores = self.refined(steps.image, steps.scores)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        backbone = {"diffusion": ("diffusion",), "vit": ("vit",)}.get(self.settings.backbone, ())
-        return ("clip", "captioner", *backbone)
+    @classmethod
+    def asks_for(cls, preset: Preset, settings: FreeSegDiffSettings, words: bool) -> tuple[str, ...]:
+        """The backbone (raw colours come through the diffusion model's preprocessing), CLIP, and what chooses the words."""
+        backbone = {"clip": "clip", "vit": "vit"}.get(settings.backbone, "diffusion")
+        return (*cls.needs, backbone, *needed(settings.candidates, words, settings.prompt != "empty"))
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""

@@ -7,15 +7,21 @@ from html import escape
 
 from segwright.files.html import Page
 from segwright.methods.iseg.method import ISeg
-from segwright.methods.word_page import maps_row, word_page
+from segwright.methods.segmenter import maps_row, word_steps
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
 
 def page(image: Image, method: ISeg, words: Sequence[str] | None = None, title: str = "") -> Page:
     """Segment one photo; the page of its steps."""
+    name = title or "photo"
+    return Page(f"{name}: iSeg, step by step", name, body(image, method, words))
 
-    def body(photo: Image, chosen: Chosen) -> tuple[str, Scores]:
+
+def body(image: Image, method: ISeg, words: Sequence[str] | None = None) -> str:
+    """Segment one photo; its steps as HTML."""
+
+    def steps_of(photo: Image, chosen: Chosen) -> tuple[str, Scores]:
         steps, settings = method.steps(photo, chosen), method.settings
         order = range(len(chosen.present))
         several = " The words did not fit into one prompt." if len(steps.prompts) > 1 else ""
@@ -30,4 +36,4 @@ def page(image: Image, method: ISeg, words: Sequence[str] | None = None, title: 
         )
         return shown, method.finish(steps, photo, chosen)
 
-    return word_page(image, method, words, title, "iSeg", body)
+    return word_steps(image, method, words, steps_of)

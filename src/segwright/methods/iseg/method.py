@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.files.html import Page
+from segwright.methods.base import Trace
 from segwright.methods.segmenter import (
     Segmenter,
     background_words,
@@ -170,6 +172,7 @@ class ISeg(Segmenter):
         "words that the caption's nouns stand for are taken as present, and each has its strongest place in the photo"
     )
     Settings: ClassVar = ISegSettings
+    needs: ClassVar = ("diffusion",)
     paper: ClassVar = "iSeg (Sun et al. 2024)"
     protocol: ClassVar = "whole"
     # Its choice of heads for VOC fits SD 2.1 alone.
@@ -178,9 +181,11 @@ class ISeg(Segmenter):
         for data, changes in PUBLISHED.items()
     }
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend."""
-        return ("clip", "captioner", "diffusion")
+    def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
+        """Segment one image; its steps are made again where they are looked at."""
+        from segwright.methods.iseg import explain
+
+        return Trace(self(image, words), partial(explain.body, image, self, words))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""

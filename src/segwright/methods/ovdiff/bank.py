@@ -19,7 +19,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -30,9 +30,39 @@ from segwright.errors import InputError, OutputError
 from segwright.files.disk import TEMPORARY, atomic_write
 from segwright.files.journal import flat
 from segwright.files.record import plain
+from segwright.untrusted import decode, read_bounded, safe_name
 
 FORMAT = 1
 KINDS = ("thing", "stuff")
+LARGEST = 4_000_000_000  # bytes of one file
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Head:
+    """bank.json."""
+
+    format: int
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        support = self.settings.get("support", {})
+        if not isinstance(support, dict) or not isinstance(support.get("pictures", 1), int):
+            raise ValueError("its settings are no settings")
+
+
+@dataclass(frozen=True)
+class _Word:
+    """word.json."""
+
+    word: str
+    kind: Literal["thing", "stuff"]
+    number: int
+    files: dict[str, str]
+
+    def __post_init__(self) -> None:
+        for name in self.files:
+            safe_name(name)
 
 
 @dataclass(frozen=True)
@@ -67,10 +97,10 @@ class Bank:
         path = Path(folder).expanduser()
         if not path.is_dir():
             raise InputError(f"there is no bank {str(path)!r}; make one with: segwright prototypes WORDS -o {path}")
-        content = _read_json(path / "bank.json")
-        if content.get("format") != FORMAT or not isinstance(content.get("settings"), dict):
+        head = _read_as(path / "bank.json", _Head)
+        if head.format != FORMAT:
             raise InputError(f"{path / 'bank.json'} describes no bank of format {FORMAT}; make the bank anew in another folder")
-        return cls(path, content["settings"])
+        return cls(path, head.settings)
 
     @classmethod
     def make(cls, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> Bank:
@@ -182,12 +212,10 @@ class Bank:
 
     def _entry(self, folder: Path) -> Entry:
         path = folder / "word.json"
-        content = _read_json(path)
-        word, kind, number, files = (content.get(k) for k in ("word", "kind", "number", "files"))
-        right = isinstance(word, str) and kind in KINDS and isinstance(number, int) and isinstance(files, dict)
-        if not right or self.path(str(word)) != folder:
+        made = _read_as(path, _Word)
+        if self.path(made.word) != folder:
             raise InputError(f"{path} describes no word of this bank; remove the folder {folder} and make the word again")
-        return Entry(str(word), str(kind), int(number or 0), folder, {str(k): str(v) for k, v in (files or {}).items()})
+        return Entry(made.word, made.kind, made.number, folder, made.files)
 
     def _damaged(self, entry: Entry, path: Path) -> str:
         mend = f"take the word out (segwright bank remove {entry.word!r} {self.folder}) and make it again"
@@ -219,19 +247,22 @@ def same_kind(entry: Entry, kind: str) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bounded(path, LARGEST)
     except OSError as error:
         raise InputError(f"{path} of the bank cannot be read ({error.strerror}); run: segwright bank verify") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_as(path: Path, kind: type[T]) -> T:
+    """A file of the bank's JSON.
+
+    Raises:
+        InputError: it cannot be read, was damaged or edited.
+    """
+    content = _read(path)
     try:
-        content = json.loads(_read(path).decode("utf8"))
+        return decode(content, kind)
     except ValueError as error:
-        raise InputError(f"{path} is cut short or was edited (no JSON); make the bank or the word again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is cut short or was edited (no JSON object); make the bank or the word again")
-    return content
+        raise InputError(f"{path} is cut short or was edited ({error}); make the bank or the word again") from None
 
 
 def _checksum(path: Path) -> str:

@@ -42,6 +42,8 @@ def _side(networks: Networks, patch: int) -> int:
 
 EXTRACTORS: dict[str, Callable[[Networks, Sequence[Image], int], Tensor]] = {"sd": _sd, "clip": _clip, "dino": _dino, "mae": _mae}
 
+NETWORK = {"sd": "diffusion"}  # the networks' kinds, where they are not called like the extractor
+
 
 def extract(name: str, networks: Networks, images: Sequence[Image], seed: int = 0) -> Tensor:
     """(B, D, h, w) float32 features of photos of any sizes, each squeezed to the network's square.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -24,15 +24,24 @@ from segwright.methods.base import Method, Trace, split_companions
 from segwright.methods.ovdiff import explain
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
-from segwright.methods.ovdiff.extractors import check_extractors, extract
+from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
 from segwright.methods.ovdiff.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
 from segwright.methods.ovdiff.steps import Matching, Steps
-from segwright.methods.ovdiff.support import Progress, SupportSettings, WordPrototypes, make_words, open_bank, read_word, support_of
+from segwright.methods.ovdiff.support import (
+    Progress,
+    SupportSettings,
+    WordPrototypes,
+    make_words,
+    open_bank,
+    read_word,
+    support_from,
+)
+from segwright.presets import Preset
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.prefilter import MOST, Filtered, prefilter
-from segwright.words.presence import check_rule, choose
+from segwright.words.presence import check_rule, choose, needed
 from segwright.words.vocabulary import check_words
 
 DESIGNED_FOR = 512  # pixels of the diffusion model that the sizes below are stated for; they scale with the preset's
@@ -124,7 +133,8 @@ class OVDiff(Method):
     paper: ClassVar = "OVDiff (Karazija et al. 2024)"
     protocol: ClassVar = "whole"  # resizing and windows are steps of the method itself
     Settings: ClassVar = OVDiffSettings
-    options: ClassVar = ("bank", "support", "stuff")
+    needs: ClassVar = ("diffusion", "clip")
+    options: ClassVar = {"bank": str | None, "support": SupportSettings | None, "stuff": tuple[str, ...]}
     without_background: ClassVar = {"background": "none"}  # Sec. 4.4: no background prototypes
 
     @classmethod
@@ -140,7 +150,7 @@ class OVDiff(Method):
         dtype: str = "float32",
         *,
         bank: str | os.PathLike[str] | None = None,
-        support: SupportSettings | None = None,
+        support: SupportSettings | Mapping[str, Any] | None = None,
         stuff: Sequence[str] = (),
         **settings: Any,
     ) -> Self:
@@ -148,7 +158,8 @@ class OVDiff(Method):
 
         Args:
             bank: a folder, begun if there is none; one of the user's cache folder if None ($SEGWRIGHT_BANKS overrides where).
-            support: how words that the bank lacks are made; None: as the bank's others were.
+            support: how words that the bank lacks are made, or the settings in which that differs from how the bank's others
+                were, as a dictionary.
             stuff: which words are stuff (grass, sky), not things.
             settings: as ``OVDiffSettings``, and single networks.
         """
@@ -161,14 +172,14 @@ class OVDiff(Method):
         networks: Networks,
         *,
         bank: str | os.PathLike[str] | None = None,
-        support: SupportSettings | None = None,
+        support: SupportSettings | Mapping[str, Any] | None = None,
         stuff: Sequence[str] = (),
         **settings: Any,
     ) -> Self:
         """The method on networks that are there already; otherwise as ``load``."""
-        made = support or support_of(bank) or SupportSettings()
+        made = support_from(support, bank, networks)
         opened = open_bank(networks, bank if bank is not None else default_bank(networks, made), made)
-        return cls(networks, opened, made, cls.checked(settings), tuple(stuff), own_bank=bank is None)
+        return cls(networks, opened, made, cls.checked(settings, networks.preset), tuple(stuff), own_bank=bank is None)
 
     def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
         """Segment one photo, (H, W, 3) uint8.
@@ -208,7 +219,7 @@ class OVDiff(Method):
 
     def prototypes(self, word: str) -> WordPrototypes:
         """A word's prototypes, read once."""
-        names = self.settings.extractors or self.support.filled(self.networks).extractors or ()
+        names = self._extractors
         if (word, names) not in self.cache:
             self.cache[word, names] = read_word(self.bank, word, names, self.networks.device)
         return self.cache[word, names]
@@ -317,15 +328,24 @@ class OVDiff(Method):
         scores = self.refined(steps.image, steps.scores)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
 
-    def uses(self) -> tuple[str, ...]:
-        """The kinds of networks on which a result can depend; those that made the bank are in its own identity."""
-        extractors = self.settings.extractors or self.support.filled(self.networks).extractors or ()
-        return ("clip", "captioner", *("diffusion" if name == "sd" else name for name in extractors))
+    @classmethod
+    def asks_for(cls, preset: Preset, settings: OVDiffSettings, words: bool) -> tuple[str, ...]:
+        """The diffusion model, which makes what a bank lacks, CLIP, the extractors, and what chooses the words."""
+        extractors = (NETWORK.get(name, name) for name in settings.extractors or preset.extractors)
+        return (*cls.needs, *extractors, *needed(settings.candidates, True), *needed(settings.candidates, words))
 
-    def identity(self) -> dict[str, Any]:
+    def uses(self, words: bool | None = None) -> tuple[str, ...]:
+        """The kinds of networks on which a result can depend, with the bank's extractors where the settings name none."""
+        return self._uses(replace(self.settings, extractors=self._extractors), words)
+
+    @property
+    def _extractors(self) -> tuple[str, ...]:
+        return self.settings.extractors or self.support.filled(self.networks).extractors or ()
+
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
         """All that a result depends on; the bank by how its words were made, not by where it lies."""
         made = {"bank": plain(self.bank.settings), "stuff": sorted(word.casefold() for word in self.stuff)}
-        return super().identity() | made | {"words from": "caption" if self.own_bank else "bank"}
+        return super().identity(words) | made | {"words from": "caption" if self.own_bank else "bank"}
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""

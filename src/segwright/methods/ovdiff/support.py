@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from segwright.files.disk import atomic_write
 from segwright.methods.ovdiff.attribution import attribution_masks, proposal_masks
 from segwright.methods.ovdiff.averaging import PARTS, build
 from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, same_kind, write_tensors
-from segwright.methods.ovdiff.extractors import check_extractors, extract
+from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
 from segwright.methods.ovdiff.proposals import PROPOSALS, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
-from segwright.types import Image
+from segwright.settings import changed
+from segwright.types import SEEDS, Image, check_seed
 from segwright.weights import Networks
 
 Proposer = Callable[[Networks, Sequence[Image]], list[Tensor]]
@@ -54,13 +55,14 @@ class SupportSettings:
     pictures: int = 32
     batch: int = 8
     prompt: str = "A good picture of a {}"
-    sampling: SamplingSettings | None = None
+    sampling: SamplingSettings | None = field(default=None, metadata={"preset": "sampling"})
     extractors: tuple[str, ...] | None = None
     proposals: str = "attention"
     parts: int = PARTS
     seed: int = 42
 
     def __post_init__(self) -> None:
+        check_seed(self.seed, SEEDS // STEP - 1)
         if not 1 <= self.pictures <= STEP or self.batch < 1 or self.parts < 1:
             got = f"{self.pictures}, {self.batch} and {self.parts}"
             raise InputError(f"a support set needs 1..{STEP} pictures, and batch and parts of 1 or more, got {got}")
@@ -96,7 +98,7 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
         WeightsError: a folder preset lacks a network that they need.
     """
     filled = settings.filled(networks)
-    used = ["diffusion", *(e for e in filled.extractors or () if e != "sd"), *PROPOSALS[filled.proposals]]
+    used = ["diffusion", *(e for e in filled.extractors or () if e not in NETWORK), *PROPOSALS[filled.proposals]]
     networks.prepare(used)  # before a picture is drawn
     about: dict[str, Any] = {
         "preset": networks.preset.name if networks.preset.parts else Path(networks.preset.name).name,
@@ -106,6 +108,19 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
         "support": asdict(filled),
     }
     return Bank.make(folder, about)
+
+
+def support_from(
+    given: SupportSettings | Mapping[str, Any] | None, folder: str | os.PathLike[str] | None, networks: Networks
+) -> SupportSettings:
+    """The settings given; or those of an existing bank, else the defaults, with what a dictionary changes of them.
+
+    Raises:
+        InputError: the bank.json of the bank is damaged, or of another version; or an unknown setting or value.
+    """
+    if isinstance(given, SupportSettings):
+        return given
+    return changed(support_of(folder) or SupportSettings(), given or {}, "support", networks.preset)
 
 
 def support_of(folder: str | os.PathLike[str] | None) -> SupportSettings | None:

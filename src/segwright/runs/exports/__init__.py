@@ -11,6 +11,7 @@ from segwright.errors import InputError
 from segwright.files.places import find_place
 from segwright.runs.exports import coco, cvat, label_studio, labelme, parquet, voc, yolo
 from segwright.runs.exports.objects import ExportSettings
+from segwright.runs.exports.target import Target
 from segwright.runs.reading import Collection, open_run
 from segwright.runs.sources import file_bytes
 
@@ -33,14 +34,15 @@ def export(run: str | os.PathLike[str], format: str, out: str | os.PathLike[str]
     Args:
         run: what ``segwright segment`` wrote, as far as it is done.
         format: one of ``FORMATS``.
-        out: a folder or URL; files of the same names are replaced.
+        out: a folder or URL that holds no run; what an earlier export wrote there is replaced.
         settings: as ExportSettings: min_area, simplify, masks, copy_photos.
 
     Returns:
         The files written.
 
     Raises:
-        InputError: no run, an unknown format or setting, or masks of a kind that the format does not hold.
+        InputError: no run, a run or a file of somebody else's in ``out``, an unknown format or setting, or masks of a kind
+            that the format does not hold.
         OutputError: ``out`` cannot be written.
     """
     if format not in FORMATS:
@@ -49,13 +51,11 @@ def export(run: str | os.PathLike[str], format: str, out: str | os.PathLike[str]
     chosen = ExportSettings(**settings)
     if chosen.masks not in (None, *kinds):
         raise InputError(f"{format} holds masks as {' or '.join(kinds)} only, not as {chosen.masks}")
-    collection, place = open_run(run), find_place(out)
-    written = []
-    for name, content in write(collection, replace(chosen, masks=chosen.masks or kinds[0])):
-        place.write({name: content})
-        written.append(place.path(name))
-    for line in collection.done if chosen.copy_photos else ():
-        name = os.path.join(photos, f"{line.name}{os.path.splitext(line.photo)[1]}")
-        place.write({name: file_bytes(line.photo)})
-        written.append(place.path(name))
-    return written
+    collection = open_run(run)
+    with Target(find_place(out)) as target:
+        for name, content in write(collection, replace(chosen, masks=chosen.masks or kinds[0])):
+            target.write(name, content)
+        for line in collection.done if chosen.copy_photos else ():
+            name = os.path.join(photos, f"{line.name}{os.path.splitext(line.photo)[1]}")
+            target.write(name, file_bytes(line.photo))
+        return target.files

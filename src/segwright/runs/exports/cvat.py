@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as Xml
 
 from segwright.files.colors import color
-from segwright.runs.exports.objects import ExportSettings, Object, objects
+from segwright.runs.exports.objects import ExportSettings, Object, objects, xml_text
 from segwright.runs.exports.shapes import outlines, run_lengths
 from segwright.runs.reading import Collection
 
@@ -30,7 +30,7 @@ def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, byte
     for number, photo in enumerate(run):
         width, height = photo.size
         name = f"{photo.name}{photo.suffix}" if settings.copy_photos else photo.file
-        image = Xml.SubElement(top, "image", id=str(number), name=name, width=str(width), height=str(height))
+        image = Xml.SubElement(top, "image", id=str(number), name=xml_text(name), width=str(width), height=str(height))
         for group, found in enumerate(objects(photo, run.words, settings.min_area), 1):
             _polygons(image, found, settings, group) if settings.masks == "polygon" else _mask(image, found)
     Xml.indent(top)
@@ -54,8 +54,8 @@ def _polygons(image: Xml.Element, found: Object, settings: ExportSettings, group
 
 
 def _facts(found: Object) -> dict[str, str]:
-    return {"label": found.word, "source": "auto", "occluded": "0", "z_order": "0"}
+    return {"label": xml_text(found.word), "source": "auto", "occluded": "0", "z_order": "0"}
 
 
 def _put(parent: Xml.Element, key: str, value: str) -> None:
-    Xml.SubElement(parent, key).text = value
+    Xml.SubElement(parent, key).text = xml_text(value)

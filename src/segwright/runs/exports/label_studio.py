@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from segwright.files.colors import color
-from segwright.runs.exports.objects import ExportSettings, Object, objects
+from segwright.runs.exports.objects import ExportSettings, Object, objects, xml_text
 from segwright.runs.exports.shapes import Mask, outlines, run_lengths
 from segwright.runs.reading import Collection, Done
 
@@ -27,7 +27,7 @@ TAGS = {"rle": ("brush", "BrushLabels"), "polygon": ("polygon", "PolygonLabels")
 def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
     name, tag = TAGS[settings.masks or "rle"]
     labels = "".join(
-        f"    <Label value={quoteattr(w)} background={quoteattr('#{:02x}{:02x}{:02x}'.format(*color(i)))}/>\n"
+        f"    <Label value={quoteattr(xml_text(w))} background={quoteattr('#{:02x}{:02x}{:02x}'.format(*color(i)))}/>\n"
         for i, w in enumerate(run.words, 1)
     )
     inside = f'  <Image name="image" value="$image"/>\n  <{tag} name="{name}" toName="image">\n{labels}  </{tag}>\n'
@@ -73,9 +73,13 @@ def _results(photo: Done, found: Object, settings: ExportSettings) -> list[dict[
     else:
         polygons = outlines(found.mask, settings.simplify)
         values = [{"points": (100 * p / [width, height]).tolist(), "closed": True} for p in polygons]
-    several = len(values) > 1
+    several, word = len(values) > 1, xml_text(found.word)
     return [
-        {"id": f"{found.category}-{i}" if several else str(found.category), **common, "value": {**value, kind: [found.word]}}
+        {
+            "id": f"{found.category}-{i}" if several else str(found.category),
+            **common,
+            "value": {**value, kind: [word]},
+        }
         for i, value in enumerate(values, 1)
     ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +16,10 @@ from segwright.runs.reading import Done
 
 SIMPLIFY = 0.4  # pixels, ours: the largest at which every mask of the miniature world comes back with an IoU above 0.98
 MASKS = ("rle", "polygon")
+# XML 1.0, 2.2; a carriage return would come back as a newline.
+NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# YAML 1.1, 5.1, without the byte order mark and what breaks a line.
+NOT_YAML = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,8 @@ class ExportSettings:
     copy_photos: bool = False
 
     def __post_init__(self) -> None:
-        if self.min_area < 0 or self.simplify < 0:
-            raise InputError(f"min_area and simplify must be 0 or more, got {self.min_area} and {self.simplify}")
+        if not (self.min_area >= 0 and 0 <= self.simplify < math.inf):
+            raise InputError(f"min_area and simplify must be numbers from 0 up, got {self.min_area} and {self.simplify}")
         if self.masks not in (None, *MASKS):
             raise InputError(f"masks must be {' or '.join(MASKS)}, got {self.masks!r}")
 
@@ -54,6 +61,16 @@ class Object:
     area: int
     box: tuple[int, int, int, int]
     score: float | None
+
+
+def xml_text(text: str) -> str:
+    """The text, with U+FFFD for what no XML may hold."""
+    return NOT_XML.sub("\ufffd", text)
+
+
+def yaml_text(text: str) -> str:
+    """The text in double quotes, with escapes for what no YAML may hold as it is."""
+    return NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def objects(photo: Done, words: tuple[str, ...], min_area: int) -> Iterator[Object]:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as Xml
 import numpy as np
 
 from segwright.files.masks import encode_label_map, voc_palette
-from segwright.runs.exports.objects import ExportSettings, Object, objects
+from segwright.runs.exports.objects import ExportSettings, Object, objects, xml_text
 from segwright.runs.exports.shapes import chains
 from segwright.runs.reading import Collection, Done
 
@@ -69,4 +69,4 @@ def _object(top: Xml.Element, found: Object, settings: ExportSettings) -> None:
 
 
 def _put(parent: Xml.Element, key: str, value: object) -> None:
-    Xml.SubElement(parent, key).text = str(value)
+    Xml.SubElement(parent, key).text = xml_text(str(value))

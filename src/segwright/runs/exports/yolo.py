@@ -5,10 +5,9 @@ A line is one polygon: parts of an object become lines of their own, and a part 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
-from segwright.runs.exports.objects import ExportSettings, objects
+from segwright.runs.exports.objects import ExportSettings, objects, yaml_text
 from segwright.runs.exports.shapes import Points, chains
 from segwright.runs.reading import Collection
 
@@ -17,7 +16,7 @@ INSIDE = 0.25  # of a pixel, so that readers that cut and readers that round bot
 
 
 def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
-    names = "".join(f"  {i}: {json.dumps(word, ensure_ascii=False)}\n" for i, word in enumerate(run.words))
+    names = "".join(f"  {i}: {yaml_text(word)}\n" for i, word in enumerate(run.words))
     yield "data.yaml", f"path: .\ntrain: images\nval: images\nnc: {len(run.words)}\nnames:\n{names}".encode()
     for photo in run:
         lines = [

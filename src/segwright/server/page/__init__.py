@@ -6,6 +6,7 @@ What a person sees is made by plain functions (photo, words, settings -> result 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from segwright.errors import InputError
 
@@ -19,6 +20,12 @@ def serve(
     banks: str | os.PathLike[str] | None = None,
     megabytes: float = 20.0,
     megapixels: float = 16.0,
+    *,
+    allow_hosts: Sequence[str] = (),
+    clip: str | None = None,
+    captioner: str | None = None,
+    vit: str | None = None,
+    diffusion: str | None = None,
 ) -> None:
     """Serve the page until it is interrupted.
 
@@ -26,11 +33,16 @@ def serve(
         preset: as for ``segwright.load``.
         device: as for ``segwright.load``.
         dtype: as for ``segwright.load``.
+        clip: another CLIP, as for ``segwright.load``.
+        captioner: another captioner, likewise.
+        vit: another ViT, likewise.
+        diffusion: another diffusion model, likewise.
         host: "127.0.0.1": this machine only; "0.0.0.0": everybody who can reach it, without a password.
         port: None: the first free one from 7860 on.
         banks: folder for the banks of prototypes made on the page (default: "page" in the cache of banks).
         megabytes: of an uploaded file, at most.
         megapixels: of an uploaded photo, at most.
+        allow_hosts: names under which the page is reached beside this machine's own; requests under others are refused.
 
     Raises:
         InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.
@@ -44,7 +56,9 @@ def serve(
     from segwright.server.page.uploads import Limits
     from segwright.server.page.workspace import Workspace
 
-    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels)), host, port)
+    chosen = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
+    single = {kind: name for kind, name in chosen.items() if name is not None}
+    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels), single=single), host, port, allow_hosts)
 
 
 __all__ = ["serve"]

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio looks
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from segwright.errors import InputError
 from segwright.images import read
 from segwright.mini.voc import data_folder
 from segwright.server.page import diagnose_tab, prototypes_tab, refine_tab, segment_tab, why_tab
+from segwright.server.page.guard import HostGuard
 from segwright.server.page.parts import HERE, Page
 from segwright.server.page.workspace import Request, Workspace
 
@@ -58,8 +60,13 @@ def make(workspace: Workspace, folder: Path) -> gr.Blocks:
 
 
 @contextmanager
-def serving(workspace: Workspace, host: str = "127.0.0.1", port: int | None = None) -> Iterator[str]:
+def serving(
+    workspace: Workspace, host: str = "127.0.0.1", port: int | None = None, allow_hosts: Sequence[str] = ()
+) -> Iterator[str]:
     """The page's address while it is served; temporary files are removed in the end.
+
+    Args:
+        allow_hosts: as for ``segwright.serve``.
 
     Raises:
         InputError: the port is taken, or the host is none of this machine's.
@@ -70,7 +77,7 @@ def serving(workspace: Workspace, host: str = "127.0.0.1", port: int | None = No
     os.environ.pop("GRADIO_SHARE", None)
     blocks = make(workspace, folder)
     try:
-        _, url, _ = blocks.launch(**_options(workspace, host, port), allowed_paths=[str(folder / "sessions")])
+        _, url, _ = blocks.launch(**_options(workspace, host, port, allow_hosts), allowed_paths=[str(folder / "sessions")])
         yield url
     except OSError as error:
         raise InputError(
@@ -83,13 +90,13 @@ def serving(workspace: Workspace, host: str = "127.0.0.1", port: int | None = No
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
-def run(workspace: Workspace, host: str, port: int | None) -> None:
+def run(workspace: Workspace, host: str, port: int | None, allow_hosts: Sequence[str] = ()) -> None:
     """Serve until interrupted or told to end, and tidy up."""
     warm(workspace)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with serving(workspace, host, port) as url:
+        with serving(workspace, host, port, allow_hosts) as url:
             print(f"segwright: the page is at {url} (preset {workspace.preset}); stop it with Ctrl+C", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:
@@ -102,7 +109,7 @@ def warm(workspace: Workspace) -> None:
         workspace.segment(read(sorted((data_folder() / "JPEGImages").glob("val_*.jpg"))[0]), "sample", Request("dog"))
 
 
-def _options(workspace: Workspace, host: str, port: int | None) -> dict[str, Any]:
+def _options(workspace: Workspace, host: str, port: int | None, allow_hosts: Sequence[str]) -> dict[str, Any]:
     theme = gr.themes.Base(
         primary_hue="blue", font=[gr.themes.Font(f) for f in SYSTEM], font_mono=[gr.themes.Font(f) for f in MONO]
     )
@@ -121,6 +128,7 @@ def _options(workspace: Workspace, host: str, port: int | None) -> dict[str, Any
         "pwa": False,
         "theme": theme,
         "css_paths": [HERE / "style.css"],
+        "app_kwargs": {"middleware": [Middleware(HostGuard, host=host, allowed=tuple(allow_hosts))]},
     }
 
 

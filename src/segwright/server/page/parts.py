@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 
 from segwright.errors import SegwrightError
 from segwright.mini.voc import data_folder
+from segwright.server.page.guard import guarded, uploaded
 from segwright.server.page.uploads import read_upload
 from segwright.server.page.work import Job, Stopped, Update, follow
 from segwright.server.page.workspace import Workspace
@@ -26,6 +27,8 @@ HERE = Path(__file__).parent / "assets"
 SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 CONVERTED = ".shown.png"  # behind the name of a photo that browsers cannot show
 SAMPLES = 8
+FOLDERS = 64  # sessions whose files are kept; programs that call the API never say that they leave
+TURNS = 1024  # sessions whose latest turn is remembered
 STOPPED = '<p class="sw-status" role="status">Stopped.</p>'
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": False}
@@ -52,7 +55,10 @@ class Page:
     def begin(self, request: gr.Request) -> tuple[str, str]:
         """A new run of a session; the earlier one is stopped, or never starts. Returns (status, ticket)."""
         self.halt(request)
+        self.turns.pop(str(request.session_hash), None)
         turn = self.turns[str(request.session_hash)] = Turn()
+        while len(self.turns) > TURNS:
+            self.turns.pop(next(iter(self.turns))).stop.set()
         return waiting("Waiting for its turn"), turn.ticket
 
     def halt(self, request: gr.Request) -> Any:
@@ -69,9 +75,21 @@ class Page:
         self.turns.pop(str(request.session_hash), None)
         shutil.rmtree(self.place(request), ignore_errors=True)
 
+    @property
+    def uploads(self) -> tuple[Path, ...]:
+        """Folders in which everything lies that a request may name: uploads, and the samples."""
+        return self.folder / "uploads", data_folder() / "JPEGImages"
+
     def place(self, request: gr.Request) -> Path:
-        """The session's own folder for files to download."""
-        return self.folder / "sessions" / re.sub(r"\W", "_", str(request.session_hash))
+        """The session's own folder for files to download, made if need be; beyond ``FOLDERS`` the oldest are removed."""
+        above = self.folder / "sessions"
+        place = above / (re.sub(r"\W", "_", str(request.session_hash))[:80] or "_")
+        if not place.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+            others = sorted(above.iterdir(), key=lambda other: other.stat().st_mtime_ns)
+            for other in others[:-FOLDERS]:
+                shutil.rmtree(other, ignore_errors=True)
+        return place
 
     def run(
         self, request: gr.Request, ticket: str, work: Callable[[Job], Any], show: Callable[[Any], tuple[Any, ...]], outputs: int
@@ -107,7 +125,7 @@ class Page:
         Raises:
             InputError: none, too large, or none that can be read.
         """
-        return read_upload(path, self.workspace.limits)
+        return read_upload(None if path is None else uploaded(path, self.uploads), self.workspace.limits)
 
     def receive(self, path: str | None, request: gr.Request) -> tuple[Any, str]:
         """A photo just uploaded: taken as it is, made visible to browsers if it is not, or refused and taken away again."""
@@ -119,9 +137,7 @@ class Page:
             return None, refusal(error)
         if Path(path).suffix.lower() in SHOWN_BY_BROWSERS:
             return gr.skip(), ""
-        place = self.place(request)
-        place.mkdir(parents=True, exist_ok=True)
-        file = place / f"{Path(path).name}{CONVERTED}"
+        file = self.place(request) / f"{Path(path).name}{CONVERTED}"
         Pillow.fromarray(image).save(file)
         return str(file), ""
 
@@ -134,7 +150,8 @@ def photo_name(path: str) -> str:
 def photo_input(page: Page, label: str = "Photo") -> tuple[gr.Image, gr.HTML]:
     """A place for a photo, with samples, and the line that says why one was refused."""
     photo = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=240, buttons=[])
-    photo.preprocess = raw  # the file as it is; ``read`` checks and decodes it
+    photo.preprocess = raw  # the file as it is; ``read`` decodes it
+    guarded(photo, page.uploads)
     refused = gr.HTML(elem_classes="sw-block")
     photo.upload(page.receive, photo, [photo, refused], **LIGHT)
     photo.clear(str, None, refused, **LIGHT)

@@ -100,7 +100,7 @@ def build_bank(
     kinds = parse_words(stuff) if stuff.strip() else ()
     if foreign := [word for word in kinds if word not in named]:
         raise InputError(f"{foreign[0]!r} is called stuff but is not among the words; add it to them")
-    networks = workspace.shared(ovdiff_networks(workspace.preset, workspace.device, workspace.dtype))
+    networks = workspace.shared(ovdiff_networks(workspace.preset, workspace.device, workspace.dtype, **workspace.single))
     sampling = replace(networks.preset.sampling, steps=int(steps))
     settings = support_of(folder) or SupportSettings(pictures=int(pictures), batch=min(BATCH, int(pictures)), sampling=sampling)
     bank = open_bank(networks, folder, settings)

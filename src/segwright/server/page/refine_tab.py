@@ -17,6 +17,7 @@ from segwright.files.masks import write_label_map
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure, swipe
+from segwright.server.page.guard import guarded, uploaded
 from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
 from segwright.server.page.segment_tab import FILES
 from segwright.server.page.uploads import open_upload
@@ -37,12 +38,16 @@ def build(page: Page) -> None:
             source = gr.Radio([UPLOADED, PAINTED], value=UPLOADED, label="Coarse mask")
             mask = gr.File(label="Mask", file_types=[".png", ".npy", ".safetensors"], height=110)
             painter = _painter()
+            for taking in (mask, painter):
+                guarded(taking, page.uploads)
             named = gr.Textbox(
                 label="What its indices are called",
                 placeholder="1=dog, 2=sofa",
                 info="Painted: 1 is the first colour, 2 the second.",
             )
             refiners = gr.Dropdown(list(REFINERS), value=REFINERS[0], label="Refiners, in this order")
+            with gr.Accordion("More settings", open=False):
+                more = gr.Textbox(label="Any setting of a refiner, one a line", placeholder="g4seg.timestep=100", lines=2)
             start, stop = buttons("Refine")
         with gr.Column(scale=2, min_width=300):
             status, pair, details, regions = gr.HTML(elem_classes="sw-block"), component(), component(), component()
@@ -51,13 +56,21 @@ def build(page: Page) -> None:
     result = gr.State(None, time_to_live=3600)
 
     def refine(
-        ticket: str, path: str | None, how: str, file: str | None, painted: Any, words: str, names: str, request: gr.Request
+        ticket: str,
+        path: str | None,
+        how: str,
+        file: str | None,
+        painted: Any,
+        words: str,
+        names: str,
+        more: str,
+        request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         def work(job: Job) -> RefineResult:
             image = page.read(path)
             name = photo_name(str(path))
             coarse = _painted_file(painted, image.shape[:2], page.place(request), name) if how == PAINTED else _uploaded(page, file)
-            return page.workspace.refine(image, name, RefineRequest(coarse, words, names), job)
+            return page.workspace.refine(image, name, RefineRequest(coarse, words, names, more or ""), job)
 
         yield from page.run(request, ticket, work, lambda made: (*shown(made), made), 4)
 
@@ -72,7 +85,7 @@ def build(page: Page) -> None:
         lambda how: (gr.update(visible=how == UPLOADED), gr.update(visible=how == PAINTED)), source, [mask, painter], **LIGHT
     )
     photo.change(lambda path: _canvas(page, path), photo, painter, **LIGHT)
-    inputs = [photo, source, mask, painter, named, refiners]
+    inputs = [photo, source, mask, painter, named, refiners, more]
     done = wire(page, start.click, stop, status, refine, inputs, [status, pair, details, regions, result])
     done.then(write, result, files, **PRIVATE)
 
@@ -141,8 +154,9 @@ def _canvas(page: Page, path: str | None) -> Any:
 def _uploaded(page: Page, file: str | None) -> Path:
     if file is None:
         raise InputError("there is no mask yet; upload one, or paint it")
-    open_upload(Path(file), page.workspace.limits)
-    return Path(file)
+    path = uploaded(file, page.uploads)
+    open_upload(path, page.workspace.limits)
+    return path
 
 
 def _painted_file(painted: Any, size: tuple[int, int], folder: Path, photo: str) -> Path:

@@ -6,31 +6,38 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from segwright.methods.base import split_companions
 from segwright.methods.ovdiff.support import SupportSettings
-from segwright.server.page.workspace import RefineResult, Result
-
-Loading = tuple[Any, str | None, str]  # preset, device, dtype
+from segwright.refine.pipeline import refiner_settings
+from segwright.server.page.workspace import Loading, RefineResult, Result
+from segwright.settings import read_settings
 
 
 def segment_command(result: Result) -> str:
     """``segwright segment ...``."""
     spec = result.spec
     parts = ["segwright", "segment", result.photo, *_words(result.words), "--method", spec.name]
-    parts += _networks(spec.preset, spec.device, spec.dtype)
-    for name, value in [*spec.settings.items(), *spec.extras.items()]:
+    single, options = split_companions(spec.extras)
+    parts += _networks(spec.preset, spec.device, spec.dtype, single)
+    for name, value in [*spec.settings.items(), *options.items()]:
         parts += _flag(name, value)
-    return shlex.join([*parts, "-o", "out"])
+    return shlex.join([*parts, *_set(result.texts), "-o", "out"])
 
 
 def segment_lines(result: Result) -> str:
     """Python."""
     spec = result.spec
-    arguments = _arguments(spec.preset, spec.device, spec.dtype, {**spec.extras, **spec.settings})
+    if result.texts:  # as they were typed, then typed and checked there
+        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {"settings": dict(spec.settings), "extras": dict(spec.extras)})
+        made = f"sw.MethodSpec({spec.name!r}, {given}).with_texts({list(result.texts)!r}).load()"
+    else:
+        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {**spec.extras, **spec.settings})
+        made = f"sw.load_method({spec.name!r}, {given})"
     words = "" if result.words is None else f", words={list(result.words)!r}"
     return (
         "import segwright as sw\n"
         f"image = sw.read({result.photo!r})\n"
-        f"method = sw.load_method({spec.name!r}, {arguments})\n"
+        f"method = {made}\n"
         f"segmentation = method(image{words})\n"
         f'sw.save(segmentation, "out/result.png", image)\n'
     )
@@ -40,17 +47,24 @@ def refine_command(result: RefineResult) -> str:
     """``segwright refine ...``."""
     named = ["--words-map", result.request.words_map] if result.request.words_map.strip() else []
     parts = ["segwright", "refine", result.photo, "--mask", result.request.mask.name, *named]
-    return shlex.join([*parts, "--with", result.request.refiners, *_networks(*result.loading), "-o", "out"])
+    parts += ["--with", result.request.refiners, *_networks(*result.loading), *_set(result.request.texts)]
+    return shlex.join([*parts, "-o", "out"])
 
 
 def refine_lines(result: RefineResult) -> str:
     """Python."""
     words = f"parse_words_map({result.request.words_map!r})" if result.request.words_map.strip() else "None"
+    changes = read_settings(result.request.texts, refiner_settings(), "refine")
+    row = f"changed_row({result.request.refiners!r}, {changes!r}, REFINERS)" if changes else repr(result.request.refiners)
+    imports = (
+        "from segwright.refine.pipeline import changed_row\nfrom segwright.runs.refine_masks import REFINERS\n" if changes else ""
+    )
     return (
         "import segwright as sw\n"
         "from segwright.files.coarse_masks import parse_words_map\nfrom segwright.runs.refine_masks import RefinementSettings\n"
+        f"{imports}"
         f"networks = sw.load({_arguments(*result.loading, {})})\n"
-        f"settings = RefinementSettings({result.request.refiners!r})\n"
+        f"settings = RefinementSettings({row})\n"
         f"for done in sw.refine_masks({result.photo!r}, {result.request.mask.name!r}, "
         f'"out", {words}, networks, settings):\n'
         '    print(done.file, done.error or "")\n'
@@ -97,8 +111,12 @@ def _words(words: Sequence[str] | None) -> list[str]:
     return [] if words is None else ["--words", ", ".join(words)]
 
 
-def _networks(preset: Any, device: str | None, dtype: str) -> list[str]:
-    parts = ["--preset", str(preset)]
+def _set(texts: Sequence[str]) -> list[str]:
+    return [part for text in texts for part in ("--set", text)]
+
+
+def _networks(preset: Any, device: str | None, dtype: str, single: Mapping[str, str]) -> list[str]:
+    parts = ["--preset", str(preset), *(part for kind, name in single.items() for part in (f"--{kind}", name))]
     parts += ["--device", device] if device else []
     return parts + (["--dtype", dtype] if dtype != "float32" else [])
 
@@ -112,7 +130,7 @@ def _flag(name: str, value: Any) -> list[str]:
     return [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
 
 
-def _arguments(preset: Any, device: str | None, dtype: str, others: Mapping[str, Any]) -> str:
+def _arguments(preset: Any, device: str | None, dtype: str, single: Mapping[str, str], others: Mapping[str, Any]) -> str:
     changed = {"device": device} if device else {}
     changed |= {"dtype": dtype} if dtype != "float32" else {}
-    return ", ".join([repr(preset), *(f"{name}={value!r}" for name, value in [*changed.items(), *others.items()])])
+    return ", ".join([repr(preset), *(f"{name}={value!r}" for name, value in [*changed.items(), *single.items(), *others.items()])])

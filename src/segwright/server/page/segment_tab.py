@@ -11,8 +11,9 @@ import gradio as gr
 
 from segwright.errors import SegwrightError
 from segwright.files.record import plain, record
-from segwright.methods import find_method, method_names
+from segwright.methods import DEFAULT, find_method, method_names
 from segwright.methods.base import settings_known
+from segwright.refine.pipeline import parse_refiners
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure
@@ -46,7 +47,7 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             with gr.Row():
-                method = gr.Dropdown(list(method_names()), value="freeseg-diff", label="Method", min_width=180)
+                method = gr.Dropdown(list(method_names()), value=DEFAULT, label="Method", min_width=180)
                 refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=180)
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
@@ -80,7 +81,7 @@ def build(page: Page) -> SegmentTab:
 
 def asked_for(
     words: str, method: str, refiner: str, candidates: str, clusters: float | None, sharpen_first: bool, seed: float | None,
-    bank: str | None, stuff: str, background: str,
+    bank: str | None, stuff: str, background: str, more: str = "",
 ) -> Request:  # fmt: skip
     """The request in the tab's inputs."""
     settings = {
@@ -91,19 +92,21 @@ def asked_for(
         "background": background if "bank" in find_method(method).options else None,
         "seed": None if seed is None else int(seed),
     }
-    return Request(words or "", method, settings, bank or "", stuff or "")
+    return Request(words or "", method, settings, bank or "", stuff or "", more or "")
 
 
 def shown(result: Result) -> tuple[str, str]:
     """The picture, and the facts below it."""
     spec, notes = result.spec, result.segmentation.notes
-    chosen = ", ".join(f"{name} {value if value is not None else NO_REFINER}" for name, value in spec.settings.items())
+    row = parse_refiners(spec.kind.checked(spec.with_texts(result.texts).settings).refine, spec.kind.refiners)
+    named = [f"{name} {value if value is not None else NO_REFINER}" for name, value in spec.settings.items()]
+    chosen = ", ".join([*named, *result.texts])
     details = facts(
         {
             "Preset": str(spec.preset),
             "Method": spec.name,
             "Settings": chosen or "the method's own",
-            "Refiner": str(notes["settings"].get("refine") or NO_REFINER),
+            "Refiner": ", ".join(r.name for r in row) or NO_REFINER,
             "Seconds": f"{result.seconds:.2f}",
             "Caption": notes.get("caption") or "",
             "Words that may be in it": ", ".join(notes.get("candidates") or ()),
@@ -132,14 +135,22 @@ def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:
         )  # fmt: skip
         stuff = gr.Textbox(label="Which of the words are stuff", placeholder="grass, sky", visible=False)
         background = gr.Dropdown(list(BACKGROUNDS), value=OWN, label="Background", visible=False)
+        more = gr.Textbox(
+            label="Any other setting, one a line", placeholder="features.kind=query", lines=2, info=_names(method.value)
+        )
 
     def suit(name: str) -> list[Any]:
         kind = find_method(name)
         has = {*settings_known(kind), *kind.options}
-        return [gr.update(visible=v in has) for v in ("clusters", "sharpen_first", "bank", "stuff", "bank")]
+        shown = [gr.update(visible=v in has) for v in ("clusters", "sharpen_first", "bank", "stuff", "bank")]
+        return [*shown, gr.update(info=_names(name))]
 
-    method.change(suit, method, [clusters, sharpen, bank, stuff, background], **LIGHT)
-    return [candidates, clusters, sharpen, seed, bank, stuff, background], bank
+    method.change(suit, method, [clusters, sharpen, bank, stuff, background, more], **LIGHT)
+    return [candidates, clusters, sharpen, seed, bank, stuff, background, more], bank
+
+
+def _names(method: str) -> str:
+    return f"{', '.join(find_method(method).settings_tree())}. segwright methods {method} explains them."
 
 
 def _named_api(page: Page, inputs: list[Any]) -> None:
@@ -148,11 +159,12 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
     labels, facts_ = gr.File(visible=False, label="label map"), gr.JSON(visible=False, label="record")
 
     def segment(  # what has no default here or in the tab's inputs must be given by the client
-        photo: str | None, words: str | None = None, method: str = "freeseg-diff", refiner: str = OWN, candidates: str = OWN,
+        photo: str | None, words: str | None = None, method: str = DEFAULT, refiner: str = OWN, candidates: str = OWN,
         clusters: float | None = None, sharpen_first: bool = False, seed: float | None = None, bank: str | None = None,
-        stuff: str | None = None, background: str = OWN, request: gr.Request = None,
+        stuff: str | None = None, background: str = OWN, more: str | None = None, request: gr.Request = None,
     ) -> tuple[str, Any]:  # fmt: skip
-        asked = asked_for(words or "", method, refiner, candidates, clusters, sharpen_first, seed, bank, stuff or "", background)
+        given = (refiner, candidates, clusters, sharpen_first, seed, bank, stuff or "", background, more or "")
+        asked = asked_for(words or "", method, *given)
         made: Any
         try:
             *_, made = follow(lambda job: page.workspace.segment(page.read(photo), photo_name(str(photo)), asked, job))

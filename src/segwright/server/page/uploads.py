@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from segwright.errors import InputError
 from segwright.images import FORMATS, read
 from segwright.types import Image
+from segwright.untrusted import read_bounded
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def open_upload(path: Path, limits: Limits) -> Named:
             raise InputError(
                 f"{path.name!r} has {size / 1e6:.1f} MB; this page takes {limits.megabytes:g} MB at most: make it smaller"
             )
-        return Named(path.read_bytes(), path.name)
+        return Named(read_bounded(path, int(limits.megabytes * 1e6)), path.name)
     except OSError as error:
         raise InputError(f"the upload {path.name!r} is no longer there ({error.strerror}); upload it again") from error
 

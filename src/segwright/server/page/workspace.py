@@ -13,20 +13,23 @@ from typing import Any
 
 from segwright.errors import InputError
 from segwright.files.coarse_masks import parse_words_map, read_coarse
-from segwright.methods import find_method
-from segwright.methods.base import Method, MethodSpec, Trace, settings_known
+from segwright.methods import DEFAULT, find_method
+from segwright.methods.base import Method, MethodSpec, Trace, settings_known, split_companions
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import banks_folder
 from segwright.models.cache import Cache, cached
 from segwright.presets import default_preset, find_preset
-from segwright.refine.pipeline import refine
-from segwright.runs.refine_masks import RefinementSettings
+from segwright.refine.base import Refiner
+from segwright.refine.pipeline import changed_row, refine, refiner_settings
+from segwright.runs.refine_masks import REFINERS, RefinementSettings
 from segwright.server.page.uploads import Limits
 from segwright.server.page.work import Job
+from segwright.settings import read_settings
 from segwright.types import Image, Scores, Segmentation
 from segwright.weights import Networks, load
 from segwright.words.vocabulary import parse_words
 
+Loading = tuple[str, str | None, str, Mapping[str, str]]  # preset, device, dtype, single networks
 OWN = "method's own"  # of settings: nothing chosen
 NO_REFINER = "none"
 
@@ -41,13 +44,20 @@ class Request:
         settings: those that were chosen; OWN, None and "" count as not chosen.
         bank: name of a bank of the page, for ovdiff.
         stuff: which of the words are stuff, as typed, for ovdiff.
+        more: any other settings, one a line, as ``--set`` takes them.
     """
 
     words: str = ""
-    method: str = "freeseg-diff"
+    method: str = DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict)
     bank: str = ""
     stuff: str = ""
+    more: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The lines of ``more``."""
+        return tuple(line.strip() for line in self.more.splitlines() if line.strip())
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,8 @@ class Result:
     Attributes:
         photo: the file's name.
         words: as given to the method.
-        spec: the method and its settings, as chosen.
+        spec: the method and its settings, as chosen, those of ``texts`` left out.
+        texts: any other settings, as ``--set`` takes them.
         trace: the segmentation and how it came about.
         seconds: that it took.
     """
@@ -68,6 +79,7 @@ class Result:
     spec: MethodSpec
     trace: Trace
     seconds: float
+    texts: tuple[str, ...] = ()
 
     @property
     def segmentation(self) -> Segmentation:
@@ -82,21 +94,33 @@ class RefineRequest:
         mask: file of the coarse mask, named as the person knows it.
         words_map: "1=dog, 2=sofa".
         refiners: joined by commas.
+        more: settings of refiners, one a line, as ``--set`` takes them: "g4seg.timestep=100".
     """
 
     mask: Path
     words_map: str
     refiners: str = "g4seg,crf"
+    more: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The lines of ``more``."""
+        return tuple(line.strip() for line in self.more.splitlines() if line.strip())
+
+    @property
+    def row(self) -> tuple[Refiner, ...]:
+        """The refiners, with their settings."""
+        return changed_row(self.refiners, read_settings(self.texts, refiner_settings(), "refine"), REFINERS)
 
 
 @dataclass(frozen=True)
 class RefineResult:
-    """Before and after; ``loading``: preset, device and dtype."""
+    """Before and after; ``loading`` as ``Workspace.loading``."""
 
     photo: str
     image: Image
     request: RefineRequest
-    loading: tuple[str, str | None, str]
+    loading: Loading
     before: Segmentation
     segmentation: Segmentation
     coarse: Scores
@@ -114,19 +138,21 @@ class Workspace:
         banks: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         cache: Cache | None = None,
+        *,
+        single: Mapping[str, Any] | None = None,
     ) -> None:
         self.preset = find_preset(default_preset() if preset is None else preset).name
-        self.device, self.dtype = device, dtype
+        self.device, self.dtype, self.single = device, dtype, dict(single or {})
         self.limits = limits or Limits()
         self.cache = cache or Cache()
         self.banks = Path(banks).expanduser() if banks is not None else banks_folder() / "page"
         self._networks: dict[str, Networks] = {}
-        self.networks = self.shared(load(self.preset, device, dtype))
+        self.networks = self.shared(load(self.preset, device, dtype, **self.single))
 
     @property
-    def loading(self) -> tuple[str, str | None, str]:
-        """Preset, device and dtype, as ``segwright.load`` takes them."""
-        return self.preset, self.device, self.dtype
+    def loading(self) -> Loading:
+        """Preset, device, dtype and single networks, as ``segwright.load`` takes them."""
+        return self.preset, self.device, self.dtype, self.single
 
     def shared(self, networks: Networks) -> Networks:
         """The networks that are loaded already, in place of equal ones that are not; what they compute is cached."""
@@ -148,13 +174,14 @@ class Workspace:
             chosen["refine"] = None
         options: dict[str, Any] = {"bank": str(self.bank_path(request.bank))} if request.bank else {}
         options |= {"stuff": parse_words(request.stuff)} if request.stuff.strip() else {}
-        extras = {name: value for name, value in options.items() if name in kind.options}
+        extras = {name: value for name, value in options.items() if name in kind.options} | self.single
         return MethodSpec(request.method, self.preset, self.device, self.dtype, chosen, extras)
 
     def method(self, spec: MethodSpec) -> Method:
         """The method of a spec on the page's own networks and cache."""
-        networks = spec.kind.open_networks(spec.preset, spec.device, spec.dtype)
-        return spec.kind.on(self.shared(networks), **spec.extras, **spec.settings)
+        single, options = split_companions(spec.extras)
+        networks = spec.kind.open_networks(spec.preset, spec.device, spec.dtype, **single)
+        return spec.kind.on(self.shared(networks), **options, **spec.settings)
 
     def segment(self, image: Image, photo: str, request: Request, job: Job | None = None) -> Result:
         """Segment one photo.
@@ -168,11 +195,11 @@ class Workspace:
         words = parse_words(request.words) if request.words.strip() else None
         spec = self.spec(request)
         job.report("Opening the networks")
-        method = self.method(spec)
+        method = self.method(spec.with_texts(request.texts))
         if words is not None:
             method.prepare(words, partial(_tell_pictures, job))
         trace = method.trace(image, words)
-        return Result(photo, image, words, spec, trace, time.perf_counter() - began)
+        return Result(photo, image, words, spec, trace, time.perf_counter() - began, request.texts)
 
     def refine(self, image: Image, photo: str, request: RefineRequest, job: Job | None = None) -> RefineResult:
         """Refine one photo's coarse mask, as ``segwright refine`` does.
@@ -183,7 +210,7 @@ class Workspace:
         job = job or Job()
         began = time.perf_counter()
         words = parse_words_map(request.words_map) if request.words_map.strip() else None
-        settings = RefinementSettings(request.refiners)
+        settings = RefinementSettings(request.row)
         if words is None and (needy := [refiner.name for refiner in settings.row if refiner.needs_words]):
             raise InputError(f"{needy[0]} must know what the mask's indices are called; write for example 1=dog, 2=sofa")
         coarse = read_coarse(request.mask, (image.shape[0], image.shape[1]), words, settings.trust)

@@ -1,0 +1,189 @@
+"""Attacks on a run's folder: several processes in it, names that lead outside, edited and damaged records."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import WORDS, make_photos, spec
+
+from segwright.errors import InputError, OutputError
+from segwright.files.journal import encode_line
+from segwright.files.names import ENDINGS
+from segwright.files.places import Local, Remote
+from segwright.runs.exports import export
+from segwright.runs.overview import overview
+from segwright.runs.segment import identity, segment
+from segwright.runs.store import Line, Store
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("photos"), 3)
+
+
+def store(folder: Path, **options: Any) -> Store:
+    return Store(Local(folder), identity(spec(), WORDS), **options)
+
+
+# --- several processes
+
+
+def test_two_starts_in_one_empty_folder(tmp_path: Path) -> None:
+    """Neither has finished a photo yet when the other one comes."""
+    pytest.importorskip("fcntl")
+    with store(tmp_path / "a/run") as first:
+        with pytest.raises(InputError, match="another run is at work"), store(tmp_path / "a/run"):
+            pass
+        first.add(Line("p.png", "done", "p"), {".png": b"1", ".json": b"2", ".overlay.png": b"3"})
+    with store(tmp_path / "a/run") as second:
+        assert set(second.lines) == {"p.png"}
+
+
+def test_a_run_that_began_before_the_lock_is_seen(tmp_path: Path) -> None:
+    """A start that waited for the lock reads what the one before it wrote, settings included."""
+    waiting = store(tmp_path / "run")
+    with Store(Local(tmp_path / "run"), {"format": 2, "method": "other"}) as first:
+        first.add(Line("p.png", "done", "p"), {".png": b"1", ".json": b"2", ".overlay.png": b"3"})
+    with pytest.raises(InputError, match="holds a run with"), waiting:
+        pass
+    assert (tmp_path / "run/p.png").read_bytes() == b"1"
+
+
+def test_an_empty_folder_taken_away_by_the_other_is_locked_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segwright.files import places
+
+    locked, real, folder = [], places.lock, tmp_path / "run"
+
+    def late(*given: Any) -> None:
+        if not locked:
+            folder.rmdir()  # the other one ends between our opening of the folder and our lock
+        locked.append(given)
+        real(*given)
+
+    monkeypatch.setattr(places, "lock", late)
+    place = Local(folder)
+    place.open()
+    assert len(locked) == 2
+    assert folder.is_dir()
+    place.close()
+    assert not folder.exists()
+
+
+def test_what_is_left_in_a_folder_that_cannot_be_written_stops_nobody(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(segment(photos, spec(), tmp_path / "run", WORDS))
+    (tmp_path / "run/.segwright-1.tmp").write_bytes(b"half")
+
+    def refused(*given: Any, **options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert all(outcome.earlier for outcome in segment(photos, spec(), tmp_path / "run", WORDS))
+
+
+# --- records that were edited or damaged
+
+
+@pytest.fixture
+def run(photos: Path, tmp_path: Path) -> Path:
+    list(segment(photos, spec(), tmp_path / "run", WORDS))
+    return tmp_path / "run"
+
+
+def edited(run: Path, **changes: Any) -> None:
+    """The first line of the manifest with other values, and a right checksum."""
+    first, *rest = (run / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    content = {k: v for k, v in json.loads(first).items() if k != "check"} | changes
+    (run / "manifest.jsonl").write_bytes(encode_line(content) + b"".join(rest))
+
+
+@pytest.mark.parametrize("name", ["../precious/thing", "a/../../precious/thing", "/{}/precious/thing", "", "a\0b"])
+def test_a_manifest_cannot_lead_outside(name: str, run: Path, photos: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    for ending in (".png", ".json", ".overlay.png"):
+        (precious / f"thing{ending}").write_bytes(b"mine")
+    edited(run, name=name.format(tmp_path))
+    for attack in (
+        lambda: list(segment(photos, spec(), run, WORDS, restart=True)),
+        lambda: list(segment(photos, spec(), run, WORDS)),
+        lambda: export(run, "labelme", tmp_path / "out"),
+        lambda: overview(run),
+    ):
+        with pytest.raises(InputError, match=r"line 1 of .* is damaged"):
+            attack()
+    assert {p.name: p.read_bytes() for p in precious.iterdir()} == {f"thing{e}": b"mine" for e in ENDINGS}
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_in_a_run_leads_nowhere(run: Path, photos: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thing.png").write_bytes(b"mine")
+    (run / "link").symlink_to(precious)
+    edited(run, name="link/thing")
+    with pytest.raises(OutputError, match="a link leads there"):
+        list(segment(photos, spec(), run, WORDS, restart=True))
+    assert (precious / "thing.png").read_bytes() == b"mine"
+
+
+def test_places_hold_names_inside_only(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    for place in (Local(tmp_path), Remote(f"memory://{tmp_path.name}")):
+        for name in ("../x", "a/../../x", "/x", "a\0"):
+            for touch in (place.exists, place.read, place.remove, lambda n, p=place: p.write({n: b""})):
+                with pytest.raises(InputError, match="no name inside a folder"):
+                    touch(name)
+
+
+def test_damaged_records_are_refused_or_change_nothing(run: Path, photos: Path, tmp_path: Path) -> None:
+    """Edits of any byte of the state: one sentence, or the same export as before."""
+    rng = random.Random(0)
+    export(run, "coco", tmp_path / "before")
+    before = json.loads((tmp_path / "before/annotations.json").read_text("utf8"))["annotations"]
+    names = ("run.json", "manifest.jsonl", "p0.json", "p1.png")
+    whole = {name: (run / name).read_bytes() for name in names}
+    refused = 0
+    for number in range(120):
+        name = names[number % len(names)]
+        (run / name).write_bytes(damaged(whole[name], rng))
+        try:
+            list(segment(photos, spec(), tmp_path / "run", WORDS))
+            export(run, "coco", tmp_path / "after")
+            after = json.loads((tmp_path / "after/annotations.json").read_text("utf8"))["annotations"]
+            assert after == before or name in ("p0.json", "p1.png")  # a photo's own files are held by no checksum
+        except InputError:
+            refused += 1
+        for file, content in whole.items():
+            (run / file).write_bytes(content)
+    assert refused > 40
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """A byte changed, a piece cut out or put in, a value of another type, or deep nesting."""
+    place = rng.randrange(len(content))
+    pieces = (b"", b"\xff", b"null", b'"', b"[" * 5000, b"-1", b"1e999", b"NaN", b"\\ud800", b"0")
+    return content[:place] + rng.choice(pieces) + content[place + rng.choice((0, 1, 5)) :]
+
+
+def test_another_photo_under_the_same_name_is_done_anew(photos: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(photos, tmp_path / "in"))
+    list(segment(mine, spec(), tmp_path / "run", WORDS))
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").glob("p*.png")}
+    os.utime(mine / "p0.png", (1, 1))  # touched only
+    shutil.copy(mine / "p2.png", mine / "p1.png")
+    assert {o.photo.name: o.earlier for o in segment(mine, spec(), tmp_path / "run", WORDS)} == {
+        "p0.png": True,
+        "p1.png": False,
+        "p2.png": True,
+    }
+    assert (tmp_path / "run/p1.png").read_bytes() == before["p2.png"]
+    (mine / "p0.png").unlink()
+    assert [o.photo.name for o in segment([mine], spec(), tmp_path / "run", WORDS) if not o.earlier] == []
