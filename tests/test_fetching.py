@@ -85,7 +85,8 @@ def test_what_can_be_fetched_for() -> None:
         fetching.needs("sclip", sd15, {"magic": 1})
 
 
-SMALL: dict[str, dict[str, Any]] = {"iseg": {"heads": ()}}  # its own are heads that the small networks lack
+# iSeg's own are heads that the small networks lack; these make of no word enough for best to go on to the diffusion model.
+SMALL: dict[str, dict[str, Any]] = {"iseg": {"heads": ()}, "best": {"confidence": 0.0}}
 CALLS: list[tuple[str, dict[str, Any], list[str] | None]] = [
     *((method, SMALL.get(method, {}), words) for method in METHODS if method != "ovdiff" for words in (None, ["dog", "car"])),
     *(("freeseg-diff", {"backbone": kind}, None) for kind in ("clip", "vit", "rgb")),

@@ -31,6 +31,7 @@ from segwright.weights import Networks, load
 
 # Values to try for fields whose default says little of their kind.
 POOL = (
+    (("dog", (1, 2, 3)),),
     True, 0.5, 0.9, 2, 100, 448, ("a {}",), ("clip",), ("sd",), (), ((8, 1.0),), "clip", "none", "paper", "caption", "standardised",
     "average", "threshold", "value", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other",
     (("dog", (1, 2, 3)),), FeatureSettings(timestep=7), SamplingSettings(steps=7), InversionSettings(7),

@@ -71,12 +71,15 @@ class SegmenterDefaults:
         templates: prompts; empty: those that each method has published.
         residual: keep the last block's residual path in dense features, as the published codes do with OpenAI's CLIP.
         cross: DiffSegmenter's weights of cross-attention by resolution, in cells of a 64x64 latent; empty: the published.
+        nouns: common nouns that these networks know, against which a user's words compete; empty: those of
+            ``segwright.words.competitors``.
     """
 
     background: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     residual: bool = True
     cross: tuple[tuple[int, float], ...] = ()
+    nouns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,11 +221,17 @@ def _around(name: str, image_size: int) -> Preset:
     return Preset(name, parts | {"dino": DINO, "mae": MAE, "sam": SAM, "groupvit": GROUPVIT}, image_size)
 
 
+# The things of its world (words/vocabularies/mini.json; a test holds them equal).
+MINI_NOUNS = (
+    "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dog", "horse", "motorbike",
+    "potted plant", "sheep", "sofa", "train", "tv", "apple", "banana", "elephant", "guitar", "pizza", "umbrella",
+)  # fmt: skip
 # All that its CLIP knows beside things, and prompts that it has seen; without the residual path, chosen on training scenes.
 MINI_DEFAULTS = SegmenterDefaults(
     background=("background", "nothing", "a plain background", "a pattern", "grass", "sky", "water", "sand", "road", "snow"),
     templates=("{}",),
     residual=False,
+    nouns=MINI_NOUNS,
     cross=((16, 0.3), (32, 0.5)),  # maps of 8 and 16 cells a side, as the published weights have it
 )
 

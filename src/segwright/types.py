@@ -124,12 +124,14 @@ class Segmentation:
         labels: (H, W) integer array, 0 = unlabelled.
         scores: what the labels were chosen from, or None where a method has hard labels only.
         notes: how it came about (caption, keywords, candidates, settings ...), ready for JSON.
+        confidence: word -> how sure the method is that it is in the photo, 0..1, found or not; empty where it does not say.
     """
 
     words: tuple[str, ...]
     labels: NDArray[np.integer]
     scores: Scores | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    confidence: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or not np.issubdtype(self.labels.dtype, np.integer):

@@ -21,6 +21,7 @@ from toys import Empty, Guessing, Knowing, ToySpec, folder
 from segwright.datasets import open_dataset
 from segwright.datasets.dataset import Dataset
 from segwright.errors import InputError
+from segwright.evaluation.asking import Asking
 from segwright.evaluation.measuring import Task, settle
 from segwright.evaluation.protocols import OWN, PAPERS, PROTOCOLS, TCL_9, find_protocol, settings_for
 from segwright.evaluation.report import TIMING
@@ -206,7 +207,7 @@ def test_a_mask_of_another_size_and_bad_numbers_are_refused(tmp_path: Path) -> N
 
 def task(background: bool, words: tuple[str, ...] = ("cat", "dog"), extra: tuple[str, ...] = ()) -> Task:
     dataset = replace(open_dataset("mini").first(1), words=words, kinds=("thing",) * len(words), official=(), background=background)
-    return Task(dataset, OWN, (*words, *extra), False, Path("unused"))
+    return Task(dataset, OWN, (*words, *extra), Asking(), Path("unused"))
 
 
 def test_labels_without_background_are_the_argmax_over_words() -> None:

@@ -22,7 +22,10 @@ def _add_evaluate(commands: Any) -> None:
     add_listed(command, DATASET_NAMES, "--data", required=True, metavar="NAME", help="%(listed)s: see segwright datasets")
     command.add_argument("--root", metavar="DIR", help="the folder that holds the data set; mini ships with segwright")
     command.add_argument("--split", help="default: the data set's validation split")
-    command.add_argument("--protocol", default="segwright", help="segwright (default), tcl, sclip or paper")
+    command.add_argument("--protocol", default="segwright", help="segwright (default), tcl, sclip, named or paper")
+    named = command.add_argument_group("protocol named: words that are there and words that are not")
+    named.add_argument("--absent", type=int, metavar="A", help="words a photo that are not in it (default: 2)")
+    named.add_argument("--only", choices=("absent", "one"), help="ask for the absent words only; or for one word, there or not")
     command.add_argument("--limit", type=int, metavar="N", help="the first N photos")
     command.add_argument("--extra-words", metavar='"grass, sky"', help="asked for as well; what they find counts as background")
     command.add_argument("--present-only", action="store_true", help="ask each photo only for the words in its truth")
@@ -41,7 +44,9 @@ def _add_running(command: argparse.ArgumentParser) -> None:
 def _add_compare(commands: Any) -> None:
     command = commands.add_parser("compare", help="reports side by side, differences to the first bootstrapped")
     command.add_argument("reports", nargs="+", metavar="REPORT")
-    command.add_argument("--measure", choices=("miou", "miou_without_background", "miou_per_image", "pixel_accuracy"))
+    command.add_argument(
+        "--measure", metavar="M", help="a figure of report.json, as miou_per_image or false_alarms (default: the headline)"
+    )
     command.set_defaults(run=_compare)
 
 
@@ -77,12 +82,14 @@ def _evaluate(options: argparse.Namespace) -> int:
         not options.restart,
         split(options.extra_words or ""),
         options.present_only,
+        options.absent,
+        options.only,
         progress=None,
     )
-    from segwright.evaluation.report import MEASURES, percent
+    from segwright.evaluation.report import percent
 
     content = report.content
-    for name in MEASURES:
+    for name in content["intervals"]:
         low, high = content["intervals"][name]
         mark = "  <- the protocol's headline" if name == content["measure"] else ""
         print(f"{name}: {percent(content[name])}  (95 %: {percent(low)} .. {percent(high)}){mark}")

@@ -10,7 +10,7 @@ from segwright.errors import InputError
 
 EPILOG = "Weights: --preset mini ships with the package (a small drawn world only); others are fetched when first used."
 # Options that are settings of a method, by the settings' own names; None means: as the method has it.
-SETTINGS = ("refine", "clusters", "candidates", "sharpen_first", "extractors", "background", "seed")
+SETTINGS = ("confidence", "refine", "clusters", "candidates", "sharpen_first", "extractors", "background", "seed")
 OPTIONS = ("bank", "stuff")  # what methods' load takes beside settings
 SINGLE = ("diffusion", "clip", "captioner", "vit")  # as segwright.presets.CHOICES, which needs torch
 
@@ -18,7 +18,9 @@ SINGLE = ("diffusion", "clip", "captioner", "vit")  # as segwright.presets.CHOIC
 def add_words(command: argparse.ArgumentParser) -> None:
     words = command.add_mutually_exclusive_group()
     words.add_argument(
-        "--words", metavar='"dog, sofa"', help="what to look for, separated by commas; without words the caption names it"
+        "--words",
+        metavar='"dog, sofa; couch"',
+        help="what to look for: commas part words, semicolons synonyms; without words the caption names it",
     )
     words.add_argument("--words-file", metavar="F", help="a file with one word a line")
     words.add_argument("--vocabulary", metavar="NAME", help="a benchmark's classes: voc, coco, ade20k, cityscapes, mini ...")
@@ -63,6 +65,10 @@ def add_method(command: argparse.ArgumentParser) -> None:
         "or all (none) (default: as the method's paper)",
     )
     add_set(command, "any setting of the method, any number of times; segwright methods NAME lists them")
+    best = command.add_argument_group("settings of best")
+    best.add_argument(
+        "--confidence", type=float, metavar="C", help="0..1: lower finds more of what is named, higher is surer (default: 0.4)"
+    )
     freeseg = command.add_argument_group("settings of freeseg-diff")
     freeseg.add_argument("--clusters", type=int, metavar="K", help="regions a photo (default: 4)")
     freeseg.add_argument(

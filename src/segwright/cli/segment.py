@@ -59,8 +59,11 @@ def _segment(options: argparse.Namespace) -> int:
     from segwright.runs.sources import find
 
     words, photos = vocabulary(options), find(options.photos)
+    spec = method_spec(options)
+    if words is not None and spec.kind.absent_words:
+        print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
     run = (options.out, words, options.batch, options.workers, options.engine, options.ray_address, options.restart, options.retry)
-    outcomes = segment(photos, method_spec(options), *run)
+    outcomes = segment(photos, spec, *run)
     bad = earlier = 0
     with tqdm(total=len(photos), unit="photo", disable=True if len(photos) < 2 else None, leave=False) as bar:
         for outcome in outcomes:
@@ -84,12 +87,15 @@ def _segment(options: argparse.Namespace) -> int:
 def _line(outcome: Any, as_json: bool) -> str:
     found = outcome.facts["segments"]
     if as_json:
-        return json.dumps({"photo": str(outcome.photo), "segments": found, "files": [str(f) for f in outcome.files]})
+        files = [str(file) for file in outcome.files]
+        content = {"photo": str(outcome.photo), "segments": found, "not_found": outcome.facts.get("not_found", []), "files": files}
+        return json.dumps(content)
     width, height = outcome.facts["size"]
     parts = [f"{s['word']} {s['area'] / (width * height):.0%}" for s in found]
     caption = outcome.facts["caption"]
     quoted = f'  "{caption}"\n' if caption else ""
-    return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{quoted}  -> {outcome.files[0]}"
+    missing = "".join(f"  not found: {text}\n" for text in outcome.facts.get("not_found", ()))
+    return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{quoted}{missing}  -> {outcome.files[0]}"
 
 
 def _explain(options: argparse.Namespace) -> int:

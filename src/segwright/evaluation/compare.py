@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from segwright.errors import InputError
-from segwright.evaluation.figures import Counted, count, interval, resampled
+from segwright.evaluation.figures import RESAMPLES, Counts, count, interval, resampled
+from segwright.evaluation.named import pairs
+from segwright.evaluation.named import resampled as resampled_pairs
 from segwright.evaluation.report import percent
 from segwright.evaluation.store import PHOTOS, parse_records, read_report
 
 # What two runs must share for their photos to be paired; the first that differs is named.
-SHARED = ("data", "split", "ids_sha256", "words", "background")
+SHARED = ("data", "split", "ids_sha256", "words", "background", "asking")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def compare(reports: Sequence[str | os.PathLike[str]], measure: str | None = Non
         raise InputError("compare needs at least one report folder")
     named = measure or str(contents[0].get("measure"))
     for folder, content in zip(folders, contents, strict=True):
-        if named not in content or "run" not in content:
+        if named not in content.get("intervals", {}) or "run" not in content:
             raise InputError(f"{folder / 'report.json'} has no {named}; expected what segwright evaluate wrote")
     names = _names(folders)
     rows = [Row(names[0], contents[0])]
@@ -76,22 +78,25 @@ def _row(name: str, folders: Sequence[Path], contents: Sequence[Mapping[str, Any
     other = next((key for key in SHARED if one.get(key) != two.get(key)), None)
     if other is not None:
         return Row(name, contents[place], note=f"not paired: other {'photos' if other == 'ids_sha256' else other}")
-    before, after = (_counted(folders[i], contents[i]) for i in (0, place))
     seed = int(contents[0]["bootstrap"]["seed"])
-    gain = resampled(after, seed=seed)[measure] - resampled(before, seed=seed)[measure]
+    before, after = (_drawn(folders[i], contents[i], seed)[measure] for i in (0, place))
+    gain = after - before
     value = float(contents[place][measure]) - float(contents[0][measure])
     return Row(name, contents[place], Difference(value, *interval(gain), float(np.nanmean(gain > 0))))
 
 
-def _counted(folder: Path, content: Mapping[str, Any]) -> Counted:
-    """A run's photos, in the order of their names, so that two runs pair them."""
+def _drawn(folder: Path, content: Mapping[str, Any], seed: int) -> dict[str, Counts]:
+    """A run's resampled figures; its photos in the order of their names, so that two runs pair them."""
     file = folder / PHOTOS
     if not file.is_file():
         raise InputError(f"{file} is missing; without it photos cannot be paired: evaluate again")
     records = sorted(parse_records(file.read_bytes(), file), key=lambda record: record.id)
     if len(records) != content["photos"]:
         raise InputError(f"{file} has {len(records)} photos but the report {content['photos']}; evaluate again")
-    return count([r.cells for r in records], len(content["run"]["words"]) + 1, bool(content["run"]["background"]))
+    run = content["run"]
+    if run["protocol"].get("unlabelled"):
+        return resampled_pairs(pairs(records, len(run["words"])), RESAMPLES, seed)
+    return resampled(count([r.cells for r in records], len(run["words"]) + 1, bool(run["background"])), seed=seed)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -100,17 +105,23 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
+# What a comparison shows of each report, headings by name; those of the protocol "named" have other figures.
+COLUMNS = {"miou": "mIoU", "miou_per_image": "per image", "pixel_accuracy": "accuracy"}
+NAMED = {"iou_present": "IoU of present", "false_alarms": "false alarms", "right": "right", "average_precision": "AP"}
+
+
 def table(rows: Sequence[Row]) -> str:
     """The comparison as a Markdown table."""
-    lines = [
-        "| report | method | data | protocol | mIoU | 95 % | per image | accuracy | difference | 95 % | above 0 |",
-        "|" + " --- |" * 11,
-    ]
+    columns = COLUMNS if "miou" in rows[0].report else NAMED
+    first, *others = columns.values()
+    heads = ["report", "method", "data", "protocol", first, "95 %", *others, "difference", "95 %", "above 0"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for row in rows:
         run, report = row.report["run"], row.report
-        low, high = report["intervals"]["miou"]
-        cells = [row.name, run["method"], f"{run['data']} {run['split']}", run["protocol"]["name"], percent(report["miou"])]
-        cells += [f"{percent(low)} .. {percent(high)}", percent(report["miou_per_image"]), percent(report["pixel_accuracy"])]
+        cells = [row.name, run["method"], f"{run['data']} {run['split']}", run["protocol"]["name"]]
+        figures = [percent(report.get(name)) for name in columns]
+        low, high = report["intervals"].get(next(iter(columns)), (None, None))
+        cells += [figures[0], f"{percent(low)} .. {percent(high)}", *figures[1:]]
         found = row.difference
         cells += ["", "", row.note] if found is None else [
             f"{100 * found.value:+.2f}", f"{100 * found.low:+.2f} .. {100 * found.high:+.2f}", f"{found.above:.1%}",

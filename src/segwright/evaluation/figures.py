@@ -109,12 +109,12 @@ def resampled(counted: Counted, resamples: int = RESAMPLES, seed: int = 0) -> di
     The draws depend on the seed and on the number of photos alone, so those of two reports on the same photos are
     paired. A class that a draw has no pixel of is left out of that draw's mean.
     """
-    parts = [_figures(counted, weights) for weights in _weights(len(counted.hit), resamples, seed)]
+    parts = [_figures(counted, drawn) for drawn in weights(len(counted.hit), resamples, seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _weights(photos: int, resamples: int, seed: int) -> Iterator[Counts]:
-    """(chunk, photos): how often each photo is drawn."""
+def weights(photos: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """(chunk, photos) each: how often each photo is drawn, in draws of as many with replacement."""
     draw = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):
         yield draw.multinomial(photos, np.full(photos, 1 / photos), min(CHUNK, resamples - start)).astype(np.float64)
@@ -126,14 +126,15 @@ def _figures(counted: Counted, weights: Counts) -> dict[str, Counts]:
     each = np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
     seen = ~np.isnan(counted.per_image)
     return {
-        "miou": _row_means(each if counted.background else each[:, 1:]),
-        "miou_without_background": _row_means(each[:, 1:]),
+        "miou": row_means(each if counted.background else each[:, 1:]),
+        "miou_without_background": row_means(each[:, 1:]),
         "miou_per_image": _ratio(weights[:, seen] @ counted.per_image[seen], weights[:, seen].sum(1)),
         "pixel_accuracy": _ratio(hit.sum(1), true.sum(1)),
     }
 
 
-def _row_means(values: Counts) -> Counts:
+def row_means(values: Counts) -> Counts:
+    """(R, C) -> (R,), over what is not NaN."""
     there = ~np.isnan(values)
     return _ratio(np.where(there, values, 0).sum(1), there.sum(1).astype(np.float64))
 

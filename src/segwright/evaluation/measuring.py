@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segwright.datasets.dataset import Dataset, Item, Truth
 from segwright.errors import InputError
+from segwright.evaluation.asking import Asking
 from segwright.evaluation.figures import Cells
 from segwright.evaluation.protocols import Protocol
 from segwright.files.masks import write_label_map
@@ -23,6 +24,7 @@ from segwright.metrics import confusion
 from segwright.types import Image, Scores, Segmentation
 
 Labels = NDArray[np.int64]
+Found = tuple[Labels, Mapping[str, float]]  # and the confidences
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,37 @@ class Task:
     Attributes:
         dataset: its items are not used here.
         asked: the words given to the method: the data set's, by the protocol's names, then the extra ones.
-        present_only: each photo is asked for the words in its truth only, as weakly supervised seeds are measured.
+        asking: which of them each photo is asked for.
         predictions: folder of the label PNGs.
     """
 
     dataset: Dataset
     protocol: Protocol
     asked: tuple[str, ...]
-    present_only: bool
+    asking: Asking
     predictions: Path
+
+    @property
+    def background(self) -> bool:
+        """Pixels may stay unlabelled."""
+        return self.dataset.background or self.protocol.unlabelled
 
 
 @dataclass(frozen=True)
 class Record:
-    """One finished photo."""
+    """One finished photo.
+
+    Attributes:
+        asked: the labels of the words that it was asked for; () where that is all of them.
+        scores: how sure the method is of each of these, 0..1; () where it does not say.
+    """
 
     id: str
     size: tuple[int, int]
     cells: Cells
     seconds: float
+    asked: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 def measure(method: Any, items: Sequence[Item], task: Task) -> list[Record]:
@@ -65,11 +79,16 @@ def measure(method: Any, items: Sequence[Item], task: Task) -> list[Record]:
             raise InputError(
                 f"{item.photo} is {image.shape[:2]} but its mask {truth.shape} pixels (H, W); they must be of one size"
             )
+    labels = [task.asking.labels(item.id, truth, task.dataset) for item, truth in zip(items, truths, strict=True)]
     start = time.perf_counter()
-    found = _labels(method, images, truths, task)
+    found = _found(method, images, [[task.asked[i - 1] for i in its] for its in labels], task)
     seconds = (time.perf_counter() - start) / len(items)
-    counted = zip(items, truths, found, strict=True)
-    return [_record(item, truth, labels, task, seconds) for item, truth, labels in counted]
+    records = []
+    for item, truth, its, (predicted, confidence) in zip(items, truths, labels, found, strict=True):
+        scores = tuple(float(confidence.get(task.asked[i - 1], 0.0)) for i in its) if confidence else ()
+        record = _record(item, truth, predicted, task, seconds)
+        records.append(record if task.asking.which == "all" else replace(record, asked=its, scores=scores))
+    return records
 
 
 def measured(method: Any, items: Sequence[Item], task: Task, batch: int) -> Iterator[list[Record]]:
@@ -90,17 +109,19 @@ def prediction_path(folder: str | os.PathLike[str], name: str) -> Path:
     return Path(folder) / f"{name}.png"
 
 
-def _labels(method: Any, images: Sequence[Image], truths: Sequence[Truth], task: Task) -> list[Labels]:
+def _found(method: Any, images: Sequence[Image], asked: Sequence[Sequence[str]], task: Task) -> list[Found]:
+    """Labels and confidences of each photo; all photos at once where they are asked for the same words."""
     shown = [task.protocol.shown(image) for image in images]
-    sizes = [(image.shape[0], image.shape[1]) for image in images]
-    if not task.present_only:
+    if task.asking.which == "all":
         results = method.many(shown, task.asked)
-        return [settle(r, size, task) for r, size in zip(results, sizes, strict=True)]
-    words = [[task.asked[i - 1] for i in np.unique(t) if i not in (0, task.dataset.ignored)] for t in truths]
-    labels = []
-    for image, asked, size in zip(shown, words, sizes, strict=True):
-        labels.append(settle(method.many([image], asked)[0], size, task) if asked else np.zeros(size, np.int64))
-    return labels
+    else:
+        results = [method.many([image], words)[0] if words else None for image, words in zip(shown, asked, strict=True)]
+    sizes = [(image.shape[0], image.shape[1]) for image in images]
+    nowhere: list[Found] = [(np.zeros(size, np.int64), {}) for size in sizes]
+    return [
+        empty if result is None else (settle(result, size, task), result.confidence)
+        for result, size, empty in zip(results, sizes, nowhere, strict=True)
+    ]
 
 
 def settle(result: Segmentation, size: tuple[int, int], task: Task) -> Labels:
@@ -115,10 +136,10 @@ def settle(result: Segmentation, size: tuple[int, int], task: Task) -> Labels:
     table = np.array([0, *(place.get(word, 0) for word in result.words)], np.int64)
     scores = result.scores
     resized = result.labels.shape != size
-    if scores is None or (task.dataset.background and not resized):
+    if scores is None or (task.background and not resized):
         labels = np.asarray(result.labels, np.int64)
         return table[_nearest(labels, size) if resized else labels]
-    return _argmax(scores, size, table, task.dataset.background)
+    return _argmax(scores, size, table, task.background)
 
 
 def _argmax(scores: Scores, size: tuple[int, int], table: Labels, background: bool) -> Labels:

@@ -36,6 +36,7 @@ class Protocol:
         settings: settings of a method that are set where the method has them and they were left at their default.
         void_as_background: pixels that are left out of the truth count as background, where background is a class.
         measure: the headline: "miou" (one confusion matrix over the split) or "miou_per_image".
+        unlabelled: pixels may stay without a word even where every pixel of the data set has a class.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Protocol:
     settings: Mapping[str, Any] = field(default_factory=dict)
     void_as_background: bool = False
     measure: Literal["miou", "miou_per_image"] = "miou"
+    unlabelled: bool = False
 
     def words(self, dataset: Dataset) -> tuple[str, ...]:
         """The names by which the data set's classes are asked for, in its order."""
@@ -81,6 +83,8 @@ PROTOCOLS = {
         short_side=336, official=True, renamed={"voc": _SCLIP_VOC, "voc20": _SCLIP_VOC},
         settings={"short": 336, "window": 224, "stride": 112, "templates": IMAGENET_80},
     ),
+    # Its figures: ``segwright.evaluation.named``; its words: ``segwright.evaluation.asking``.
+    "named": Protocol("named", "ours: words that are there and words that are not, all else unlabelled", unlabelled=True),
 }  # fmt: skip
 PAPER = "paper"
 # ``--protocol paper``: as the paper of the method itself measured; ``Method.protocol`` names one.
@@ -118,7 +122,7 @@ def settings_for(protocol: Protocol, source: MethodSpec | Loaded, dataset: Datas
     methods that have such settings are asked not to predict it; for others the argmax is taken over the words' scores.
     """
     published = source.kind.by_data.get(dataset.name, {}) if protocol.name == PAPER else {}
-    without = {} if dataset.background else dict(source.kind.without_background)
+    without = {} if dataset.background or protocol.unlabelled else dict(source.kind.without_background)
     wanted = dict(protocol.settings) | without | dict(published)
     known = settings_known(source.kind)
     return {name: value for name, value in wanted.items() if name in known and name not in source.chosen}

@@ -49,7 +49,7 @@ def make_report(identity: Mapping[str, Any], records: Sequence[Record], task: Ta
         "shown": {kind: [records[i].id for i in places] for kind, places in picked(counted.per_image).items()},
         "seeds": {"method": identity.get("settings", {}).get("seed"), "bootstrap": seed},
         "run": dict(identity),
-        TIMING: _timing(records),
+        TIMING: timing(records),
     }
     return dict(plain(report))
 
@@ -64,7 +64,8 @@ def picked(scores: Any, amount: int = 4) -> dict[str, list[int]]:
     return {"best": best, "median": median, "worst": worst}
 
 
-def _timing(records: Sequence[Record]) -> dict[str, float]:
+def timing(records: Sequence[Record]) -> dict[str, float]:
+    """Seconds a photo: median, mean and sum of all."""
     seconds = [record.seconds for record in records]
     return {"seconds_per_photo": statistics.median(seconds), "mean": statistics.fmean(seconds), "sum": sum(seconds)}
 
@@ -82,14 +83,20 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += ["", "Intervals: percentile bootstrap over photos. The protocol's headline is in bold.", ""]
     lines += ["![best, median and worst photos](contact.png)", "", "| class | IoU |", "| --- | --- |"]
     lines += [f"| {name} | {percent(value)} |" for name, value in report["iou"].items()]
-    lines += ["", "| setting | value |", "| --- | --- |"]
-    lines += [f"| {name} | {_cell(value)} |" for name, value in _settings(run)]
-    lines += [
-        "",
-        f"Seconds a photo: {report[TIMING]['seconds_per_photo']:.3g} (median), {report[TIMING]['mean']:.3g} (mean, with loading).",
-        "",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *settings_table(report)])
+
+
+def pictures(report: Mapping[str, Any]) -> dict[str, bytes]:
+    """Files beside the report: none."""
+    return {}
+
+
+def settings_table(report: Mapping[str, Any]) -> list[str]:
+    """Lines of Markdown: all settings of the run, and its seconds a photo."""
+    took = report[TIMING]
+    rows = [f"| {name} | {_cell(value)} |" for name, value in _settings(report["run"])]
+    seconds = f"Seconds a photo: {took['seconds_per_photo']:.3g} (median), {took['mean']:.3g} (mean, with loading)."
+    return ["", "| setting | value |", "| --- | --- |", *rows, "", seconds, ""]
 
 
 def percent(value: float | None) -> str:

@@ -8,22 +8,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from segwright.datasets.dataset import Dataset
 from segwright.errors import InputError
+from segwright.evaluation import named_report, report
+from segwright.evaluation.asking import Asking
 from segwright.evaluation.figures import headline, photo_score
 from segwright.evaluation.measuring import Record, Task, measured
-from segwright.evaluation.protocols import find_protocol, settings_for
-from segwright.evaluation.report import make_report, markdown
+from segwright.evaluation.protocols import Protocol, find_protocol, settings_for
 from segwright.evaluation.sheet import encode_sheet
 from segwright.evaluation.store import Store
 from segwright.files.disk import write_all
 from segwright.files.record import encode_record
 from segwright.methods.base import Loaded, MethodSpec, as_source
 from segwright.runs.workers import check_workers, parallel, serial
+from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
 
 
@@ -41,7 +43,7 @@ class Report:
 
     @property
     def miou(self) -> float:
-        """Dataset-level mIoU, 0..1, whatever the protocol's headline is."""
+        """Dataset-level mIoU, 0..1, whatever the protocol's headline is; the protocol "named" has none."""
         return float(self.content["miou"])
 
 
@@ -56,6 +58,8 @@ def evaluate(
     resume: bool = True,
     extra_words: Sequence[str] = (),
     present_only: bool = False,
+    absent: int | None = None,
+    only: Literal["absent", "one"] | None = None,
     seed: int = 0,
     progress: bool | None = False,
 ) -> Report:
@@ -65,7 +69,7 @@ def evaluate(
         method: a ``MethodSpec``, a loaded method, or a function of several photos and words -> their segmentations.
         dataset: from ``segwright.datasets.open_dataset``.
         out: the report's folder. Begun with other settings, it is refused.
-        protocol: "segwright", "tcl", "sclip" or "paper"; see ``segwright.evaluation.protocols``.
+        protocol: "segwright", "tcl", "sclip", "named" or "paper"; see ``segwright.evaluation.protocols``.
         limit: the first so many photos.
         workers: processes on the CPU; needs a ``MethodSpec``. The report is the same whatever the number.
         batch: photos through the networks at once; a kill loses at most ``batch`` times ``workers`` photos.
@@ -73,7 +77,10 @@ def evaluate(
         extra_words: asked for as well, counted as background where they are found (the kinds of ground, for instance);
             a method that distinguishes stuff takes them for stuff.
         present_only: ask each photo only for the words in its truth, as weakly supervised seeds are measured.
-        seed: of the bootstrap.
+        absent: for the protocol "named": so many words a photo that are not in it (2 if None).
+        only: for the protocol "named": "absent": ask for those words only; "one": for one word a photo, present or absent
+            with equal chance.
+        seed: of the bootstrap, and of the absent words.
         progress: a bar on standard error; None: only at a terminal.
 
     Raises:
@@ -91,8 +98,8 @@ def evaluate(
     stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
     source = source.with_settings(settings_for(rules, source, dataset))
     source = source.with_option("stuff", (*stuff, *asked[len(dataset.words) :]))
-    task = Task(dataset, rules, asked, present_only, Path(out) / "predictions")
-    source.prepare(asked)  # first, since what is made for the words is part of the identity
+    task = Task(dataset, rules, asked, _asking(rules, present_only, absent, only, seed), Path(out) / "predictions")
+    source.prepare(split_names(asked)[0])  # first, since what is made for the words is part of the identity
     identity = _identity(source, task, limit)
     with Store(out, identity, [item.id for item in dataset.items], resume) as store:
         todo = [item for item in dataset.items if item.id not in store.done]
@@ -104,11 +111,28 @@ def evaluate(
         return _finish(store, identity, task, seed)
 
 
+def _asking(rules: Protocol, present_only: bool, absent: int | None, only: str | None, seed: int) -> Asking:
+    """What the arguments of ``evaluate`` mean.
+
+    Raises:
+        InputError: two that exclude each other.
+    """
+    if rules.unlabelled:
+        if present_only:
+            raise InputError("the protocol named asks for absent words; leave present_only out, or choose another protocol")
+        if only not in (None, "absent", "one"):
+            raise InputError(f"only must be absent or one, got {only!r}")
+        return Asking(only or "named", 2 if absent is None else absent, seed)  # type: ignore[arg-type]
+    if absent is not None or only is not None:
+        raise InputError(f"absent and only are settings of the protocol named, not of {rules.name}; add --protocol named")
+    return Asking("present" if present_only else "all")
+
+
 def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dict[str, Any]:
     """All that the report depends on. The folder of the data is not in it, so that data can be moved."""
     dataset = task.dataset
     ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
-    made = source.made_for(task.asked)
+    made = source.made_for(split_names(task.asked)[0])
     return {
         **source.identity(words=True),
         **({"made": made} if made else {}),
@@ -118,8 +142,8 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
         "photos": len(dataset.items),
         "ids_sha256": ids,
         "words": dataset.words,
-        "asked": task.asked,
-        "present_only": task.present_only,
+        "asked": spelled(task.asked),
+        "asking": asdict(task.asking),
         "background": dataset.background,
         "protocol": asdict(task.protocol),
     }
@@ -143,18 +167,20 @@ def _shown(run: Iterator[Record], store: Store, task: Task, progress: bool | Non
 
 
 def _finish(store: Store, identity: dict[str, Any], task: Task, seed: int) -> Report:
-    """report.json, report.md and contact.png, all of them or none."""
+    """report.json, report.md, contact.png and what the protocol adds, all of them or none."""
     records = [store.done[item.id] for item in task.dataset.items]
-    report = make_report(identity, records, task, seed)
+    kind = named_report if task.protocol.unlabelled else report
+    content = kind.make_report(identity, records, task, seed)
     items = {item.id: item for item in task.dataset.items}
-    shown = {kind: [items[i] for i in ids] for kind, ids in report["shown"].items()}
+    shown = {kind: [items[i] for i in ids] for kind, ids in content["shown"].items()}
     classes = len(task.dataset.words) + 1
-    scores = {i: photo_score(store.done[i].cells, classes) for ids in report["shown"].values() for i in ids}
+    scores = {i: photo_score(store.done[i].cells, classes) for ids in content["shown"].values() for i in ids}
     files = {
-        store.folder / "report.json": encode_record(report),
-        store.folder / "report.md": markdown(report).encode(),
+        store.folder / "report.json": encode_record(content),
+        store.folder / "report.md": kind.markdown(content).encode(),
     }
+    files |= {store.folder / name: picture for name, picture in kind.pictures(content).items()}
     if any(shown.values()):
         files[store.folder / "contact.png"] = encode_sheet(shown, scores, task)
     write_all(dict(files))
-    return Report(store.folder, report)
+    return Report(store.folder, content)

@@ -26,7 +26,7 @@ from segwright.files.record import plain
 from segwright.untrusted import convert, decode, decode_object, read_bounded
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
-REPORTS = ("report.json", "report.md", "contact.png")
+REPORTS = ("report.json", "report.md", "contact.png", "found-against-false-alarms.svg")
 
 
 class Store:
@@ -89,6 +89,7 @@ class Store:
             "id": record.id, "size": list(record.size), "truth": cells.rows.tolist(), "predicted": cells.columns.tolist(),
             "pixels": cells.pixels.tolist(), "seconds": round(record.seconds, 6),
         }  # fmt: skip
+        line |= {"asked": list(record.asked), "scores": list(record.scores)} if record.asked else {}
         self._journal.add(encode_line(line))
         self.done[record.id] = record
 
@@ -103,16 +104,20 @@ class _Row:
     predicted: list[int]
     pixels: list[int]
     seconds: float
+    asked: tuple[int, ...] = ()
+    scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.size) < 1 or not len(self.truth) == len(self.predicted) == len(self.pixels):
             raise ValueError("its cells do not fit each other")
         if min((0, *self.truth, *self.predicted, *self.pixels)) < 0 or sum(self.pixels) > self.size[0] * self.size[1]:
             raise ValueError("its cells are more pixels than the photo has")
+        if min((1, *self.asked)) < 1 or len(self.scores) not in (0, len(self.asked)):
+            raise ValueError("its scores do not fit the words that it was asked for")
 
     def record(self) -> Record:
         cells = Cells(*(np.array(values, np.int64) for values in (self.truth, self.predicted, self.pixels)))
-        return Record(self.id, self.size, cells, self.seconds)
+        return Record(self.id, self.size, cells, self.seconds, self.asked, self.scores)
 
 
 def parse_records(content: bytes, file: Path) -> list[Record]:
@@ -151,13 +156,13 @@ class _Report:
     """What report.json must hold for its readers; it holds more."""
 
     measure: str
-    miou: float | None
-    miou_per_image: float | None
-    pixel_accuracy: float | None
     intervals: dict[str, tuple[float | None, float | None]]
     bootstrap: _Bootstrap
     photos: int
     run: _Run
+    miou: float | None = None  # these three not by the protocol "named"
+    miou_per_image: float | None = None
+    pixel_accuracy: float | None = None
 
 
 def read_report(file: Path) -> dict[str, Any]:
@@ -169,8 +174,10 @@ def read_report(file: Path) -> dict[str, Any]:
     content = read_json(file)
     try:
         known = convert(content, _Report)
-        if known.measure not in content or "miou" not in known.intervals:
-            raise ValueError(f"it has no {known.measure}")
+        missing = [name for name in (known.measure, *known.intervals) if name not in content or name not in known.intervals]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")
+        convert({name: content[name] for name in known.intervals}, dict[str, float | None])
         return content
     except ValueError as error:
         raise InputError(f"{file} is damaged ({error}); expected what segwright evaluate wrote") from None

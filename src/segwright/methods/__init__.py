@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from segwright.methods.base import Method
 
 GROUP = "segwright.methods"  # entry points of other packages
-DEFAULT = "freeseg-diff"
+DEFAULT = "freeseg-diff"  # of the command line and the page
 # Name -> module and class; the modules are heavy, so each is imported when it is asked for.
 METHODS = {
     "freeseg-diff": ("segwright.methods.freeseg_diff.method", "FreeSegDiff"),
@@ -22,6 +22,7 @@ METHODS = {
     "groupvit": ("segwright.methods.groupvit", "GroupViT"),
     "cliper": ("segwright.methods.cliper.method", "CLIPer"),
     "iseg": ("segwright.methods.iseg.method", "ISeg"),
+    "best": ("segwright.methods.best.method", "Best"),
     "clip-es": ("segwright.methods.clip_es", "CLIPES"),
 }
 

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import wraps
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -19,6 +20,8 @@ from segwright.refine.pipeline import changed_row, parse_refiners, refine, refin
 from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
 from segwright.types import Image, Scores, Segmentation, check_seed
 from segwright.weights import Networks, load, pick_device
+from segwright.words.synonyms import joined, names_of, split_names
+from segwright.words.vocabulary import check_words
 
 # Of what is no method of ours.
 UNKNOWN: dict[str, Any] = {"method": None, "preset": None, "device": None, "dtype": None, "settings": {}}
@@ -58,6 +61,38 @@ class Trace:
     has_maps: bool = True
 
 
+def _by_names(function: Callable[..., Any], join: Callable[[Any, Sequence[str]], Any]) -> Callable[..., Any]:
+    """A method's function of (what, words, ...): called with all names of the words, its result joined."""
+
+    @wraps(function)
+    def called(self: Any, what: Any, words: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        if words is None or isinstance(words, str):
+            return function(self, what, words, *more, **named)
+        split = tuple(word for word in check_words(words))
+        if not any(len(names_of(word)) > 1 for word in split):
+            return function(self, what, words, *more, **named)
+        return join(function(self, what, split_names(split)[0], *more, **named), split)
+
+    return called
+
+
+def _joined_trace(trace: Trace, words: Sequence[str]) -> Trace:
+    owners = split_names(words)[1]
+
+    def region(label: int) -> str:
+        return "".join(trace.region(name) for name, owner in enumerate(owners, 1) if owner == label - 1)
+
+    return replace(trace, segmentation=joined(trace.segmentation, words), region=region)
+
+
+# What of a method is called with words, and how its result for all names becomes that for the words.
+_JOINS: dict[str, Callable[[Any, Sequence[str]], Any]] = {
+    "many": lambda results, words: [joined(result, words) for result in results],
+    "trace": _joined_trace,
+    "explain": lambda page, words: page,
+}
+
+
 class Method(ABC):
     """What finds words in images. Subclasses may be in other packages (entry points ``segwright.methods``).
 
@@ -71,6 +106,10 @@ class Method(ABC):
         by_data: settings that its paper has for one data set alone, by the data set's name.
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
         needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
+        absent_words: how its paper treats words that are not in the photo, one clause for people; "" where that is the user's
+            own sense of it.
+        takes_synonyms: it reads the names of words itself. Else it is given all names of words of several (``Word``), and its
+            results are joined, wherever it is called from.
     """
 
     name: ClassVar[str]
@@ -82,9 +121,17 @@ class Method(ABC):
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     refiners: ClassVar[Mapping[str, Refiner]] = {}
     needs: ClassVar[tuple[str, ...]] = ()
+    absent_words: ClassVar[str] = ""
+    takes_synonyms: ClassVar[bool] = False
 
     networks: Networks
     settings: Any
+
+    def __init_subclass__(cls, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        for name, join in _JOINS.items():
+            if name in vars(cls) and "takes_synonyms" not in vars(cls):
+                setattr(cls, name, _by_names(vars(cls)[name], join))
 
     @classmethod
     def load(

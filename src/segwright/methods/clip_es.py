@@ -86,6 +86,9 @@ class CLIPES(Segmenter):
 
     settings: CLIPESSettings = field(default_factory=CLIPESSettings)
     name: ClassVar = "clip-es"
+    absent_words: ClassVar = (
+        "words that the caption's nouns stand for are taken as present, and each has its strongest place in the photo"
+    )
     Settings: ClassVar = CLIPESSettings
     needs: ClassVar = ("clip",)
     paper: ClassVar = "CLIP-ES (Lin et al., CVPR 2023)"

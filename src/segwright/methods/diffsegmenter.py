@@ -87,6 +87,9 @@ class DiffSegmenter(Segmenter):
 
     settings: DiffSegmenterSettings = field(default_factory=DiffSegmenterSettings)
     name: ClassVar = "diffsegmenter"
+    absent_words: ClassVar = (
+        "words that the caption's nouns stand for are taken as present, and each has its strongest place in the photo"
+    )
     Settings: ClassVar = DiffSegmenterSettings
     needs: ClassVar = ("diffusion",)
     paper: ClassVar = "DiffSegmenter (Wang et al. 2023)"

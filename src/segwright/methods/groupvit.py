@@ -66,6 +66,9 @@ class GroupViT(Segmenter):
 
     settings: GroupViTSettings = field(default_factory=GroupViTSettings)
     name: ClassVar = "groupvit"
+    absent_words: ClassVar = (
+        "every word competes in every photo, and a group takes its nearest word unless the threshold leaves it to background"
+    )
     Settings: ClassVar = GroupViTSettings
     needs: ClassVar = ("groupvit",)
     paper: ClassVar = "GroupViT (Xu et al., CVPR 2022)"

@@ -83,6 +83,7 @@ class MaskCLIP(Segmenter):
 
     settings: MaskCLIPSettings = field(default_factory=MaskCLIPSettings)
     name: ClassVar = "maskclip"
+    absent_words: ClassVar = "every word competes in every photo, and each pixel takes the strongest or background"
     Settings: ClassVar = MaskCLIPSettings
     needs: ClassVar = ("clip",)
     paper: ClassVar = "MaskCLIP (Zhou, Loy and Dai, ECCV 2022)"

@@ -88,6 +88,7 @@ class SCLIP(Segmenter):
 
     settings: SCLIPSettings = field(default_factory=SCLIPSettings)
     name: ClassVar = "sclip"
+    absent_words: ClassVar = "every word competes in every photo, and each pixel takes the strongest or background"
     Settings: ClassVar = SCLIPSettings
     needs: ClassVar = ("clip",)
     paper: ClassVar = "SCLIP (Wang, Mei and Yuille, ECCV 2024)"

@@ -19,6 +19,7 @@ from segwright.runs.store import Line, Store
 from segwright.runs.work import Made, make
 from segwright.runs.workers import check_workers, parallel, serial
 from segwright.types import Segmentation
+from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
 
 BATCH = 4  # photos through the networks at once
@@ -86,7 +87,7 @@ def segment(
     found = {key(photo): photo for photo in find(photos)}
     place = find_place(out)
     if words is not None:
-        source.prepare(words)  # first, since what is made for them is part of the identity
+        source.prepare(split_names(words)[0])  # first, since what is made for them is part of the identity
     with Store(place, identity(source, words, engine), restart, retry) as store:
         for name in (name for name in found if name in store.lines):
             yield _earlier(found[name], store.lines[name], place)
@@ -100,8 +101,11 @@ def segment(
 def identity(method: Any, words: Sequence[str] | None, engine: str = "local") -> dict[str, Any]:
     """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
     known = as_source(method).identity(words is not None, elsewhere=engine == "ray")
-    made = as_source(method).made_for(words)
-    return {"format": 3, **known, "words": words, "seed": known["settings"].get("seed"), **({"made": made} if made else {})}
+    made = as_source(method).made_for(None if words is None else split_names(words)[0])
+    spelled_words = None if words is None else spelled(words)
+    return {
+        "format": 3, **known, "words": spelled_words, "seed": known["settings"].get("seed"), **({"made": made} if made else {}),
+    }  # fmt: skip
 
 
 def _check(source: MethodSpec | Loaded, batch: int, workers: int, engine: str) -> None:

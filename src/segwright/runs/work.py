@@ -25,7 +25,8 @@ class Made:
 
     Attributes:
         files: contents by ending; empty if it failed.
-        facts: ``size`` [width, height], ``segments`` as in NAME.json, ``caption``; empty if it failed.
+        facts: ``size`` [width, height], ``segments`` as in NAME.json, ``caption``, ``not_found`` (a text a word); empty if
+            it failed.
         reason: why it failed.
         segmentation: in the process that made it only.
         signature: of the photo's file (``segwright.runs.sources.signature``).
@@ -111,6 +112,7 @@ def _encoded(photo: Photo, image: Image, result: Segmentation | SegwrightError, 
         return Made(photo, seconds=seconds, reason=str(error))
     height, width = result.labels.shape
     facts = {"size": [width, height], "segments": segments(result), "caption": result.notes.get("caption")}
+    facts["not_found"] = list(result.notes.get("not_found", ()))
     return Made(photo, files, facts, seconds + time.perf_counter() - begun, segmentation=result if keep else None)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from segwright.errors import InputError
 from segwright.untrusted import read_bounded
+from segwright.words.synonyms import Word, names_of
 
 NAMES = ("voc", "context59", "coco-object", "coco-stuff171", "coco27", "ade20k", "cityscapes", "mini", "mini-stuff")
 ALIASES = {
@@ -94,12 +95,13 @@ def _read(name: str) -> Vocabulary:
 
 
 def parse_words(text: str) -> tuple[str, ...]:
-    """`dog, sofa` -> ("dog", "sofa"), checked as ``check_words`` does."""
+    """`dog, sofa; couch` -> ("dog", Word("sofa", "couch")), checked as ``check_words`` does."""
     return check_words(text.split(",")) if text.strip() else check_words([])
 
 
 def read_words_file(path: str | Path) -> tuple[str, ...]:
-    """The words of a UTF-8 text file: one a line, or several with commas; empty lines and lines that start with # are skipped.
+    """The words of a UTF-8 text file: one a line, or several with commas, synonyms with semicolons; empty
+    lines and lines that start with # are skipped.
 
     Raises:
         InputError: the file cannot be read, is no text, is over a megabyte, or its words fail ``check_words``.
@@ -123,24 +125,41 @@ def read_words_file(path: str | Path) -> tuple[str, ...]:
 
 
 def check_words(words: Iterable[str]) -> tuple[str, ...]:
-    """The words without surrounding and doubled spaces, in their order.
+    """The words without surrounding and doubled spaces, in their order; "sofa; couch" is one of two names.
+
+    A name that a word has twice ("sofa; Sofa") counts once.
+
+    Returns:
+        str, or ``segwright.words.synonyms.Word`` for a word of several names.
 
     Raises:
-        InputError: a string instead of a list, no word at all, an empty one, one that occurs twice (upper and lower case
-            count as the same), one over 200 characters, or one with control characters.
+        InputError: a string instead of a list, no word at all, an empty one, a name that two words have (upper and lower
+            case count as the same), one over 200 characters, or one with control characters.
     """
     if isinstance(words, str):
         raise InputError(f"expected a list of words, got the string {_short(words)}; write [{_short(words)}], or use parse_words")
-    checked: dict[str, str] = {}
+    checked: list[str] = []
+    known: dict[str, str] = {}
     for place, raw in enumerate(words, 1):
-        word = _check_word(raw, place)
-        key = unicodedata.normalize("NFC", word).casefold()
-        if key in checked:
-            raise InputError(f"expected each word once, got {_short(checked[key])} and {_short(word)}; leave one of them out")
-        checked[key] = word
+        names = _check_names(raw, place)
+        for key, name in names.items():
+            if key in known:
+                raise InputError(f"expected each word once, got {_short(known[key])} and {_short(name)}; leave one of them out")
+        known |= names
+        checked.append(Word(*names.values()) if len(names) > 1 else next(iter(names.values())))
     if not checked:
-        raise InputError("expected at least one word, got none; name what to look for, for example 'dog, sofa'")
-    return tuple(checked.values())
+        raise InputError("expected at least one word, got none; name what to look for, for example 'dog, sofa; couch'")
+    return tuple(checked)
+
+
+def _check_names(raw: Any, place: int) -> dict[str, str]:
+    """A word's names by how they are compared, each once."""
+    parts = [part for name in names_of(raw) for part in name.split(";")] if isinstance(raw, str) else [raw]
+    names: dict[str, str] = {}
+    for part in parts:
+        name = _check_word(part, place)
+        names.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+    return names
 
 
 def _check_word(raw: Any, place: int) -> str:

@@ -169,6 +169,7 @@ class CLIPer(Segmenter):
 
     settings: CLIPerSettings = field(default_factory=CLIPerSettings)
     name: ClassVar = "cliper"
+    absent_words: ClassVar = "every word competes in every photo, and one that is nowhere strong enough is out"
     Settings: ClassVar = CLIPerSettings
     needs: ClassVar = ("diffusion", "clip")
     paper: ClassVar = "CLIPer (Sun et al., ICCV 2025)"

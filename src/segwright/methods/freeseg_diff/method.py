@@ -101,6 +101,9 @@ class FreeSegDiff(Method):
     networks: Networks
     settings: FreeSegDiffSettings = field(default_factory=FreeSegDiffSettings)
     name: ClassVar = "freeseg-diff"
+    absent_words: ClassVar = (
+        "every region takes the nearest word that the caption's nouns stand for, however far from it; no word is doubted"
+    )
     paper: ClassVar = "FreeSeg-Diff (Corradini et al. 2024)"
     protocol: ClassVar = "per-image"
     Settings: ClassVar = FreeSegDiffSettings

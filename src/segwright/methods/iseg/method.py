@@ -168,6 +168,9 @@ class ISeg(Segmenter):
 
     settings: ISegSettings = field(default_factory=ISegSettings)
     name: ClassVar = "iseg"
+    absent_words: ClassVar = (
+        "words that the caption's nouns stand for are taken as present, and each has its strongest place in the photo"
+    )
     Settings: ClassVar = ISegSettings
     needs: ClassVar = ("diffusion",)
     paper: ClassVar = "iSeg (Sun et al. 2024)"

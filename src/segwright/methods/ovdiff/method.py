@@ -127,6 +127,9 @@ class OVDiff(Method):
     own_bank: bool = False  # not given by the user: without words the caption names them
     cache: dict[tuple[str, tuple[str, ...]], WordPrototypes] = field(default_factory=dict, repr=False, compare=False)
     name: ClassVar = "ovdiff"
+    absent_words: ClassVar = (
+        "CLIP picks the words that fit the photo best, one at least; each pixel then takes one of them or background"
+    )
     paper: ClassVar = "OVDiff (Karazija et al. 2024)"
     protocol: ClassVar = "whole"  # resizing and windows are steps of the method itself
     Settings: ClassVar = OVDiffSettings

@@ -1,0 +1,323 @@
+"""What a person names in a photo, and nothing where it is not: the words of all parts, competing, believed, found and checked.
+
+1. Presence: the caption's nouns, and CLIP on photo and crops, against common nouns.
+2. Competition: the words believed, the caption's other nouns, background words.
+3. Dense evidence: regions of diffusion features that CLIP names (FreeSeg-Diff) and cross-attention to all words
+   (DiffSegmenter), from one U-Net pass.
+4. Outline: carried by self-attention (CLIPer, iSeg), refined by a CRF.
+5. Check: CLIP on each word's masked and cropped region, against all competitors.
+
+A word's score is the mean of what was measured; below ``confidence`` it is not found. No paper has this method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from segwright.errors import InputError
+from segwright.files.html import Page
+from segwright.methods.base import Method, Trace
+from segwright.methods.best import dense, presence
+from segwright.methods.best.field import Field
+from segwright.methods.segmenter import all_background, background_words, strongest, to_scores
+from segwright.refine.pipeline import Row, parse_refiners
+from segwright.types import Image, Scores, Segmentation, check_image
+from segwright.weights import Networks
+from segwright.words.competitors import common_nouns, others, used_part
+from segwright.words.nouns import Keyword, keywords
+from segwright.words.presence import BACKGROUND
+from segwright.words.synonyms import names_of
+from segwright.words.vocabulary import check_words
+
+PARTS = ("presence", "competition", "dense", "outline", "check")
+
+
+@dataclass(frozen=True)
+class BestSettings:
+    """All defaults are ours.
+
+    Attributes:
+        confidence: 0..1: below this score a word is not found. Lower finds more, higher is surer.
+        floor: a word whose presence is below this share of ``confidence`` does not compete.
+        parts: of ``PARTS``; leaving one out switches it off.
+        clusters: regions that CLIP names.
+        mix: share of the cross-attention beside the regions' names.
+        rounds: so many times the self-attention carries the maps.
+        timestep: to which the photo is noised (DiffSegmenter, iSeg and CLIPer: about 100).
+        background: words that compete and name nothing; None: the preset's own, else FreeSeg-Diff's without words.
+        templates: prompts.
+        refine: refiners, joined by commas, or None.
+        seed: of the noise and of k-means.
+    """
+
+    confidence: float = 0.4
+    floor: float = 0.25
+    parts: tuple[str, ...] = PARTS
+    clusters: int = 6
+    mix: float = 0.3
+    rounds: int = 1
+    timestep: int = 100
+    background: tuple[str, ...] | None = None
+    templates: tuple[str, ...] = ("{}",)
+    refine: Row = "crf"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        parse_refiners(self.refine)
+        foreign = sorted(set(self.parts) - set(PARTS))
+        if isinstance(self.parts, str) or foreign:
+            raise InputError(f"parts must be of {', '.join(PARTS)}, got {self.parts!r}")
+        for name in ("confidence", "floor", "mix"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if self.clusters < 1 or self.rounds < 0 or not 0 <= self.timestep <= 999:
+            got = f"{self.clusters}, {self.rounds} and {self.timestep}"
+            raise InputError(f"clusters must be 1 or more, rounds 0 or more and timestep in 0..999, got {got}")
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What became of one word.
+
+    Attributes:
+        word: its own name.
+        used: what the networks were asked for, each of its names.
+        present: it was found.
+        score: 0..1, the mean of ``evidence``.
+        evidence: "caption", "photo" (CLIP on photo and crops), "dense" (its strongest cells), "region" (the check).
+        why: one sentence.
+    """
+
+    word: str
+    used: tuple[str, ...]
+    present: bool
+    score: float
+    evidence: Mapping[str, float]
+    why: str
+
+
+@dataclass(frozen=True)
+class Steps:
+    """One photo on its way; ``explain`` shows it.
+
+    Attributes:
+        caption: the photo's.
+        words: N.
+        everyone: the words against caption, background and common nouns.
+        competing: the believed words against the caption's other nouns and background words.
+        believed: their places among the words.
+        passed: of the U-Net; None where no word was believed.
+        regions: (n, n) int64.
+        shares: (K, rows) what CLIP takes each region for.
+        fused: (rows, n, n).
+        carried: (rows, m, m).
+        scores: coarse.
+        refined: after the refiners.
+        beliefs: one a word.
+        result: labels and scores after the check.
+    """
+
+    caption: str
+    words: tuple[str, ...]
+    everyone: Field
+    competing: Field
+    believed: tuple[int, ...]
+    passed: dense.Pass | None
+    regions: Tensor | None
+    shares: Tensor | None
+    fused: Tensor | None
+    carried: Tensor | None
+    scores: Scores
+    refined: Scores
+    beliefs: tuple[Belief, ...]
+    result: Scores
+
+
+@dataclass(frozen=True)
+class Best(Method):
+    """The method with its networks.
+
+    >>> method = Best.load("mini")
+    >>> segmentation = method(image, words=["dog", "sofa; couch"])
+    """
+
+    networks: Networks
+    settings: BestSettings = field(default_factory=BestSettings)
+    name: ClassVar = "best"
+    Settings: ClassVar = BestSettings
+    paper: ClassVar = "none: segwright's own, from FreeSeg-Diff, DiffSegmenter, CLIPer and iSeg"
+    takes_synonyms: ClassVar = True
+    needs: ClassVar = ("diffusion", "clip", "captioner")
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        """Several photos, each by itself."""
+        return [self.finish(self.steps(image, words)) for image in images]
+
+    def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
+        """Segment one image and keep its steps."""
+        from segwright.methods.best import explain
+
+        steps = self.steps(image, words)
+        return Trace(self.finish(steps), partial(explain.body, image, steps, self))
+
+    def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
+        """The page of the steps on one image."""
+        from segwright.methods.best import explain
+
+        return explain.page(image, self, words, title)
+
+    def steps(self, image: Image, words: Sequence[str] | None = None) -> Steps:
+        """Everything on one photo."""
+        photo = check_image(image)
+        vocabulary = None if words is None else check_words(words)
+        caption = self.networks.captioner.caption([photo])[0]
+        found = keywords(caption)
+        vocabulary = self._open(found) if vocabulary is None else vocabulary
+        everyone, nouns = self._field(vocabulary, [k.word for k in found])
+        seen = self._presence(photo, everyone, [k.word for k in found])
+        prior = [_mean(_evidence(seen, i)) for i in range(len(vocabulary))] if seen else [1.0] * len(vocabulary)
+        least = self.settings.floor * self.settings.confidence
+        believed = tuple(i for i, value in enumerate(prior) if value >= least)
+        competing = Field(everyone.only(believed).names, nouns if self._has("competition") else ())
+        empty = all_background(tuple(map(str, vocabulary)), (photo.shape[0], photo.shape[1]))
+        steps = Steps(
+            caption, vocabulary, everyone, competing, believed, None, None, None, None, None, empty, empty, (), empty
+        )  # fmt: skip
+        if believed:
+            steps = self._segmented(photo, steps)
+        return self._checked(photo, steps, seen)
+
+    def _has(self, part: str) -> bool:
+        return part in self.settings.parts
+
+    def _open(self, found: Sequence[Keyword]) -> tuple[str, ...]:
+        """Without words: the caption's nouns, but those that name nothing."""
+        return tuple(k.word for k in found if k.word not in BACKGROUND)
+
+    def _field(self, words: Sequence[str], nouns: Sequence[str]) -> tuple[Field, tuple[str, ...]]:
+        """Everyone who competes for presence; and the caption's other nouns and background words of them."""
+        names = tuple(tuple(dict.fromkeys(used_part(name) for name in names_of(word))) for word in words)
+        flat = [name for group in names for name in group]
+        back = background_words(self.settings.background, self.networks, BACKGROUND, flat)
+        near = others([*nouns, *back], flat)
+        common = self.networks.preset.defaults.nouns or common_nouns()
+        return Field(names, (*near, *others(common, [*flat, *near]))), near
+
+    def _presence(self, photo: Image, everyone: Field, nouns: Sequence[str]) -> presence.Presence | None:
+        if not self._has("presence"):
+            return None
+        return presence.measure(self.networks.clip, photo, everyone, nouns, self.settings.templates)
+
+    def _segmented(self, photo: Image, steps: Steps) -> Steps:
+        """Dense evidence and outline of the words believed."""
+        settings, networks, rows = self.settings, self.networks, steps.competing
+        passed = dense.one_pass(networks, photo, rows.titles, settings.timestep, settings.seed)
+        regions, shares = dense.name_regions(
+            networks, photo, passed, rows, settings.clusters, settings.seed, settings.templates
+        )  # fmt: skip
+        fused = dense.fuse(regions, shares, passed.cross if self._has("dense") else None, settings.mix)
+        carried = dense.carry(fused, passed.own, settings.rounds if self._has("outline") else 0)
+        labels = [1 + i for i in steps.believed]
+        values = strongest(carried, len(labels))
+        scores = to_scores(steps.scores.words, labels, values, (photo.shape[0], photo.shape[1]))
+        refined = self.refined(photo, scores) if self._has("outline") else scores
+        return replace(
+            steps, passed=passed, regions=regions, shares=shares, fused=fused, carried=carried, scores=scores, refined=refined
+        )  # fmt: skip
+
+    def _checked(self, photo: Image, steps: Steps, seen: presence.Presence | None) -> Steps:
+        """Beliefs, and what does not hold taken out."""
+        labels = steps.refined.argmax()
+        there = [label for label in steps.refined.labels if label and bool((labels == label).any())]
+        checks = self._checks(photo, labels, there, steps.everyone)
+        beliefs = []
+        for place, word in enumerate(steps.words):
+            evidence = _evidence(seen, place) if seen else {}
+            if steps.carried is not None and place in steps.believed:
+                evidence["dense"] = _peak(steps.carried[steps.believed.index(place)])
+            share, winner = checks.get(place + 1, (0.0, ""))
+            if self._has("check") and steps.carried is not None:
+                evidence["region"] = share
+            score = _mean(evidence)
+            ok = place + 1 in there and score >= self.settings.confidence
+            why = self._why(place, place + 1 in there, winner, steps, seen)
+            beliefs.append(Belief(str(word), steps.everyone.names[place], ok, score, evidence, "" if ok else why))
+        kept = [label for label in there if beliefs[label - 1].present]
+        return replace(steps, beliefs=tuple(beliefs), result=_without(steps.refined, kept))
+
+    def _checks(self, photo: Image, labels: Tensor, there: Sequence[int], everyone: Field) -> dict[int, tuple[float, str]]:
+        """Of each label its word's share on its own region, and the title that is strongest there."""
+        if not there or not self._has("check"):
+            return {}
+        masks = torch.stack([labels == label for label in there])
+        shares = dense.named(self.networks.clip, photo, masks, everyone, self.settings.templates)
+        winners = shares.argmax(1).tolist()
+        return {
+            label: (float(row[label - 1]), everyone.titles[winner])
+            for label, row, winner in zip(there, shares, winners, strict=True)
+        }  # fmt: skip
+
+    def _why(self, place: int, has_region: bool, winner: str, steps: Steps, seen: presence.Presence | None) -> str:
+        """Why a word was not found, one sentence."""
+        if place not in steps.believed:
+            rival = seen.rival[place] if seen else ""
+            return "the caption does not name it" + (f", and CLIP takes the photo for {rival}" if rival else "")
+        if not has_region:
+            return "other words are stronger everywhere"
+        if winner and winner not in steps.everyone.names[place]:
+            return f"CLIP takes its region for {winner}"
+        return "the evidence is weak"
+
+    def finish(self, steps: Steps) -> Segmentation:
+        """The result with its notes."""
+        notes = {
+            "method": self.name,
+            "caption": steps.caption,
+            "competed": list(steps.competing.titles),
+            "confidence": self.settings.confidence,
+            "beliefs": [asdict(belief) for belief in steps.beliefs],
+            "not_found": [
+                f"{b.word} (best evidence {b.score:.2f} of {self.settings.confidence:.2f}: {b.why})"
+                for b in steps.beliefs
+                if not b.present
+            ],
+            "preset": self.networks.preset.name,
+            "settings": asdict(self.settings),
+            "seed": self.settings.seed,
+        }
+        confidence = {belief.word: belief.score for belief in steps.beliefs}
+        return Segmentation(steps.result.words, steps.result.argmax().cpu().numpy(), steps.result, notes, confidence)
+
+
+def _evidence(seen: presence.Presence, place: int) -> dict[str, float]:
+    return {"caption": seen.caption[place], "photo": seen.seen[place]}
+
+
+def _mean(evidence: Mapping[str, float]) -> float:
+    return sum(evidence.values()) / len(evidence) if evidence else 0.0
+
+
+def _peak(values: Tensor) -> float:
+    """The mean of the strongest hundredth of the cells."""
+    return float(values.flatten().topk(max(1, values.numel() // 100)).values.mean().clamp(0, 1))
+
+
+def _without(scores: Scores, kept: Sequence[int]) -> Scores:
+    """Only the kept labels; what the others had is background's."""
+    rows = [row for row, label in enumerate(scores.labels) if label in kept]
+    lost = [row for row in range(1, len(scores.labels)) if row not in rows]
+    lone = scores.values[0] + scores.values[lost].sum(0)
+    taken = torch.zeros_like(lone, dtype=torch.bool)
+    winners = scores.values.argmax(0)
+    for row in rows:
+        taken |= winners == row
+    values = torch.cat([lone[None], scores.values[rows]])
+    shown = torch.where(taken[None], torch.cat([scores.values[:1], scores.values[rows]]), values)
+    clean = shown / shown.sum(0).clamp(min=1e-12)
+    return Scores(scores.words, (0, *(scores.labels[row] for row in rows)), clean)
