@@ -61,6 +61,8 @@ def files_in(folder: Path) -> list[str]:
 
 def one_sentence(text: str) -> str:
     """What stands on stderr, if it is a single line for a person."""
+    # How the method's paper treats absent words is said beforehand, and is no error.
+    text = "".join(line for line in text.splitlines(True) if not line.startswith("segwright: words that are absent"))
     assert text.startswith("segwright: ")
     assert len(text.strip().splitlines()) == 1, text
     assert "Traceback" not in text
