@@ -165,11 +165,11 @@ def _open_3d(packages: Path, name: str) -> Pillow.Image:
 
 
 def _rasterise(packages: Path, pack: str, name: str, size: int) -> Pillow.Image:
+    icons = _icons(packages, pack)
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
         raise InputError('making the atlas needs resvg: pip install "segwright[atlas]"') from error
-    icons = _icons(packages, pack)
     icon = icons["icons"].get(name) or icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent"))
     if icon is None:
         raise InputError(f"@iconify-json/{pack} has no icon {name}; glyphs.json was picked from another version")
