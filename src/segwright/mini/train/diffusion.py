@@ -179,7 +179,8 @@ def export(model: Painter, coder: AutoencoderKL, tokenizer: CLIPTokenizer, outpu
     part = output / "training" / "pipeline.part"
     shutil.rmtree(part, ignore_errors=True)
     pipeline.save_pretrained(part)
-    declare_float32(part / "text_encoder")
+    for folder in ("text_encoder", "unet", "vae"):  # and no path of the machine that trained it
+        declare_float32(part / folder)
     for item in part.iterdir():
         target = output / item.name
         if target.is_dir():
