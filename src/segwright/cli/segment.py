@@ -57,8 +57,9 @@ def _segment(options: argparse.Namespace) -> int:
     from segwright.runs.sources import find
 
     words, photos = vocabulary(options), find(options.photos)
-    run = (options.out, words, options.batch, options.workers, options.engine, options.ray_address, options.restart, options.retry)
-    outcomes = segment(photos, method_spec(options), *run)
+    engine = {"workers": options.workers, "engine": options.engine, "ray_address": options.ray_address}
+    again = {"restart": options.restart, "retry": options.retry}
+    outcomes = segment(photos, method_spec(options), options.out, words, options.batch, **engine, **again)
     bad = earlier = 0
     with tqdm(total=len(photos), unit="photo", disable=True if len(photos) < 2 else None, leave=False) as bar:
         for outcome in outcomes:
