@@ -65,7 +65,7 @@ def one(job: dict[str, Any]) -> dict[str, float]:
         method = FreeSegDiff(networks(torch.float32, True), FreeSegDiffSettings(refine=job["refine"], candidates="none"))
     with tempfile.TemporaryDirectory() as out:
         now = [(time.perf_counter(), time.process_time())]
-        for _ in segment(job["photos"], method, out, WORDS, job["batch"], job["workers"]):
+        for _ in segment(job["photos"], method, out, WORDS, job["batch"], workers=job["workers"]):
             now.append((time.perf_counter(), time.process_time()))
     first = 0 if job["size"] == "sd15" else job["batch"] * job["workers"]  # sd15: loaded already
     wall, cpu = (now[-1][i] - now[first][i] for i in (0, 1))

@@ -46,9 +46,9 @@ def prefetch(
     dtype: str = "float32",
     settings: Mapping[str, Any] | None = None,
     words: bool = False,
+    *,
     local_only: bool = False,
     notify: Callable[[str], None] = print_to_stderr,
-    *,
     single: Mapping[str, Any] | None = None,
 ) -> None:
     """Fetch all that a method will ask for, before any of its work is done; nothing to do for folders.

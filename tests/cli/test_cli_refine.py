@@ -102,7 +102,7 @@ def test_one_photo_with_g4seg_is_what_python_makes(tmp_path: Path) -> None:
     assert np.array_equal(written, crf(image, moved, settings="cutler").argmax().numpy())
     twin = sw.refine_masks(
         SAMPLE, tmp_path / "coarse.png", tmp_path / "twin", parse_words_map(words), load("mini", "cpu"),
-        RefinementSettings((settings, "crf")),
+        settings=RefinementSettings((settings, "crf")),
     )  # fmt: skip
     assert np.array_equal(next(twin).segmentation.labels, written)
 

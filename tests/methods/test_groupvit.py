@@ -32,7 +32,7 @@ def test_shares_are_the_published_steps(threshold: float) -> None:
 
     groups = Groups(torch.rand(2, 3, 2, 4, generator=generator).softmax(1), unit(2, 3, 8), unit(2, 8))
     texts, scale, most = unit(5, 8), 4.0, 2
-    found = shares(groups, texts, scale, most, threshold, (4, 8))
+    found = shares(groups, texts, scale, most, threshold, size=(4, 8))
     wide = torch.nn.functional.interpolate(groups.assignment, (4, 8), mode="bilinear").numpy()
     for b in range(2):
         logits = scale * (groups.vectors[b] @ texts.T).numpy()

@@ -95,7 +95,7 @@ def test_windows_are_averaged_pixel_by_pixel(networks: Networks) -> None:
         assert windows.shape[2:] == (32, 32)
         return torch.stack([windows[:, 0], windows.mean((1, 2, 3))[:, None, None].expand(-1, 32, 32)], 1)
 
-    found = sliding(clip, photo, 336, 224, 112, logits_of)
+    found = sliding(clip, photo, 336, 224, 112, logits_of=logits_of)
     seen = pixels(clip, photo, (48, 75))[0]
     starts = [(y, x) for y in (0, 16) for x in (0, 16, 32, 43)]
     for y in range(0, 48, 5):

@@ -45,7 +45,7 @@ def trained(folder: Path, plan: Plan, stop_at: int | None = None, seed: int = 0)
             raise PowerCutError
         return toy.loss(rng, step)
 
-    train("toy", toy, loss, plan, folder, seed)
+    train("toy", toy, loss, plan, folder, seed=seed)
     return toy.state_dict()
 
 

@@ -126,7 +126,7 @@ def test_grad_cam_is_the_gradient_of_transformers_own_pass(clip: Clip, pool: str
         image = clip.model.visual_projection(tokens)
         logits = clip.model.logit_scale.exp() * (image / image.norm(dim=1, keepdim=True)) @ texts.T
         probabilities = logits.softmax(1) if score == "softmax" else logits
-        found = grad_cam(clip, seen, texts, [2, 0], pool, score)
+        found = grad_cam(clip, seen, texts, [2, 0], pool, score=score)
         torch.testing.assert_close(found.scores, probabilities.detach(), rtol=1e-5, atol=1e-5)
         for row, text in enumerate([2, 0]):
             for b in range(2):

@@ -36,7 +36,7 @@ def test_generation_is_diffusers_ddim(diffusion: Diffusion) -> None:
     )
     scheduler.set_timesteps(7)
     prompt, empty, here = diffusion.embed(["a dog", "a cat"]), diffusion.embed(["", ""]), latents()
-    path = generate(diffusion, here, prompt, 7, 3.0, empty)
+    path = generate(diffusion, here, prompt, 7, 3.0, negative=empty)
     assert path.times == (0, *reversed(scheduler.timesteps.tolist())) == timesteps(7)
     with torch.no_grad():
         for t in scheduler.timesteps.tolist():

@@ -106,7 +106,7 @@ def _refine(options: argparse.Namespace) -> int:
     nets = load(options.preset, options.device, options.dtype, **networks(options))
     nets.prepare(sorted({kind for refiner in settings.row for kind in refiner.kinds}))
     count = len(find_photos(options.photo))
-    outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), nets, settings)
+    outcomes = refine_masks(options.photo, options.mask, options.out, mask_words(options), nets, settings=settings)
     bad = 0
     for outcome in tqdm(outcomes, total=count, unit="photo", disable=True if count < 2 else None, leave=False):
         if outcome.error is not None:

@@ -62,8 +62,9 @@ def _segment(options: argparse.Namespace) -> int:
     spec = method_spec(options)
     if words is not None and spec.kind.absent_words:
         print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
-    run = (options.out, words, options.batch, options.workers, options.engine, options.ray_address, options.restart, options.retry)
-    outcomes = segment(photos, spec, *run)
+    engine = {"workers": options.workers, "engine": options.engine, "ray_address": options.ray_address}
+    again = {"restart": options.restart, "retry": options.retry}
+    outcomes = segment(photos, spec, options.out, words, options.batch, **engine, **again)
     bad = earlier = 0
     with tqdm(total=len(photos), unit="photo", disable=True if len(photos) < 2 else None, leave=False) as bar:
         for outcome in outcomes:

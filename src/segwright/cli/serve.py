@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
 def _serve(options: argparse.Namespace) -> int:
     from segwright.server.page import serve
 
-    limits = (options.megabytes, options.megapixels)
-    places = (options.host, options.port, options.banks)
-    serve(options.preset, options.device, options.dtype, *places, *limits, allow_hosts=options.allow_host, **networks(options))
+    place = {"host": options.host, "port": options.port, "banks": options.banks, "allow_hosts": options.allow_host}
+    limits = {"megabytes": options.megabytes, "megapixels": options.megapixels}
+    serve(options.preset, options.device, options.dtype, **place, **limits, **networks(options))
     return 0

@@ -87,7 +87,7 @@ class Dataset:
 
 
 def of_vocabulary(
-    name: str, split: str, vocabulary: Vocabulary, items: Iterable[Item], background: bool, official: Sequence[str] = ()
+    name: str, split: str, vocabulary: Vocabulary, items: Iterable[Item], background: bool, *, official: Sequence[str] = ()
 ) -> Dataset:
     """A data set with the words, kinds and official names of a class list."""
     ours = {new: old for old, new in vocabulary.renamed}

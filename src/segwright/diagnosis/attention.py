@@ -71,7 +71,7 @@ def make_cases(networks: Networks, subjects: Sequence[Subject], settings: Diagno
     guidance = sampling.guidance if settings.guidance is None else settings.guidance
     clean = diffusion.encode(diffusion.pixels([s.image for s in subjects]))
     start = torch.cat([_noise(clean[:1], seed) for seed in seeds])
-    made = generate(diffusion, start, embedding, settings.steps, guidance, negative)
+    made = generate(diffusion, start, embedding, settings.steps, guidance, negative=negative)
     pictures = tuple(to_picture(p) for one in made.at(0).split(1) for p in diffusion.decode(one))
     again = diffusion.encode(diffusion.pixels(pictures))
     top = invert(diffusion, clean, embedding, settings.steps, settings.rounds).latents[-1]
@@ -148,12 +148,12 @@ def measure(
         for word in (w for w in subject.words if w not in gone):
             places = word_places(networks.diffusion.tokenizers[0], subject.prompt, word)
             maps = {case: {t: word_layers(m, row, places) for t, m in times.items()} for case, times in seen.items()}
-            records[-1].append(_record(maps, word, masks[word], subject, own[word], settings))
+            records[-1].append(_record(maps, word, masks[word], subject, own[word], settings=settings))
     return records
 
 
 def _record(
-    maps: dict[str, dict[int, Maps]], word: str, mask: Mask, subject: Subject, own: Mask, settings: DiagnoseSettings
+    maps: dict[str, dict[int, Maps]], word: str, mask: Mask, subject: Subject, own: Mask, *, settings: DiagnoseSettings
 ) -> dict[str, Any]:
     times, threshold = settings.timesteps, settings.attention_threshold
     last = maps["a"][times[0]]

@@ -55,7 +55,7 @@ class Findings:
 
 
 def collect(
-    networks: Networks, dataset: Dataset, only: Sequence[str], settings: DiagnoseSettings, limit: int | None, folder: Path
+    networks: Networks, dataset: Dataset, only: Sequence[str], settings: DiagnoseSettings, limit: int | None, *, folder: Path
 ) -> Records:
     """One record a photo that has a word: its name and what each part measured. Resumes what ``folder`` holds.
 

@@ -89,10 +89,10 @@ def diagnose(
     if data is not None:
         if words is not None or prompt is not None or truth is not None:
             raise InputError("a data set has its own words and truth; leave words, prompt and truth out")
-        return _over(networks, data, root, split, limit, parts, Path(out), own)
+        return _over(networks, data, root, split, limit, parts=parts, out=Path(out), settings=own)
     if photo is None or words is None:
         raise InputError("a photo needs words to look for")
-    return _one(networks, Path(photo), check_words(words), prompt, truth, parts, Path(out), own)
+    return _one(networks, Path(photo), check_words(words), prompt, truth, parts=parts, out=Path(out), settings=own)
 
 
 def _parts(only: Sequence[str] | None) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def _parts(only: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _one(
-    networks: Networks, photo: Path, words: tuple[str, ...], prompt: str | None, truth: Name | None, parts: tuple[str, ...],
+    networks: Networks, photo: Path, words: tuple[str, ...], prompt: str | None, truth: Name | None, *, parts: tuple[str, ...],
     out: Path, settings: DiagnoseSettings,
 ) -> Path:  # fmt: skip
     subject = _subject(networks, photo, words, prompt, truth)
@@ -137,13 +137,13 @@ def _truth(file: Name, image: Image, count: int) -> Truth:
 
 
 def _over(
-    networks: Networks, data: str, root: Name | None, split: str | None, limit: int | None, parts: tuple[str, ...],
+    networks: Networks, data: str, root: Name | None, split: str | None, limit: int | None, *, parts: tuple[str, ...],
     out: Path, settings: DiagnoseSettings,
 ) -> Path:  # fmt: skip
     if limit is not None and limit < 1:
         raise InputError(f"limit must be at least 1, got {limit}")
     dataset = open_dataset(data, root, split)
-    records = averages.collect(networks, dataset, parts, settings, limit, out)
+    records = averages.collect(networks, dataset, parts, settings, limit, folder=out)
     made = averages.findings(records, parts, settings, len(dataset.words) + 1)
     facts = {"data": dataset.name, "split": dataset.split, "photos": len(records), "preset": networks.preset.name}
     title = f"{dataset.name} ({dataset.split}): a critical look, {len(records)} photos, preset {networks.preset.name}"

@@ -53,6 +53,7 @@ def evaluate(
     out: str | os.PathLike[str],
     protocol: str = "segwright",
     limit: int | None = None,
+    *,
     workers: int = 1,
     batch: int = 1,
     resume: bool = True,

@@ -47,7 +47,7 @@ def draw_legend(entries: list[Entry], text: int, width: int | None = None, heigh
     picture = Pillow.new("RGB", size, PAPER)
     for number, (entry, word, share) in enumerate(lines):
         place = pad + number // down * column, pad + number % down * line
-        _draw(picture, place, entry.color, word, share, text, column - text)
+        _draw(picture, place, entry.color, word, share, text=text, width=column - text)
     return picture
 
 
@@ -74,7 +74,9 @@ def _line(entry: Entry, text: int) -> tuple[str, str]:
     return elide(_showable(entry.word, text), text, LONGEST_WORD * text), share
 
 
-def _draw(picture: Pillow.Image, place: tuple[int, int], color: Color | None, word: str, share: str, text: int, width: int) -> None:
+def _draw(
+    picture: Pillow.Image, place: tuple[int, int], color: Color | None, word: str, share: str, *, text: int, width: int
+) -> None:
     pen = ImageDraw.Draw(picture)
     x, y = place
     box, rule = (x, y, x + round(1.4 * text), y + round(1.2 * text)), max(1, text // 12)

@@ -116,7 +116,7 @@ class CLIPES(Segmenter):
         texts = clip.embed_texts((*chosen.present, *back), prompts(settings.templates, self.networks, ORIGAMI))
         seen = pixels(clip, image, size)
         words = range(len(chosen.candidates))
-        found = grad_cam(clip, seen, texts, words, "patches", "softmax", settings.layers)
+        found = grad_cam(clip, seen, texts, words, "patches", score="softmax", layers=settings.layers)
         maps = min_max(found.maps[0])
         if not settings.walks or found.attention is None:
             return maps

@@ -165,7 +165,9 @@ class DiffSegmenter(Segmenter):
         recorded = self._recorders()[2]
         sites = [s for s in find_sites(diffusion.unet) if s.module in recorded]
         empty, maps = diffusion.embed([""]).tokens[0], []
-        for prompt, row, heads in passes(diffusion, latents, settings.timestep, prompts, sites, settings.emphasis, empty):
+        for prompt, row, heads in passes(
+            diffusion, latents, settings.timestep, prompts, sites, factor=settings.emphasis, origin=empty
+        ):
             cross = {
                 r: mean_of_layers([heads[s] for s in sites if s.kind == "cross" and s.resolution == r], row)
                 for r in sorted({s.resolution for s in sites if s.kind == "cross"})

@@ -81,13 +81,13 @@ class GroupViT(Segmenter):
 
         def logits_of(windows: Tensor) -> Tensor:
             size = (windows.shape[2], windows.shape[3])
-            return shares(network.groups(windows), texts, network.logit_scale, settings.most, settings.threshold, size)
+            return shares(network.groups(windows), texts, network.logit_scale, settings.most, settings.threshold, size=size)
 
-        values = sliding(network, image, settings.short, settings.window, settings.stride, logits_of)
+        values = sliding(network, image, settings.short, settings.window, settings.stride, logits_of=logits_of)
         return to_scores(chosen.words, [1 + i for i in chosen.candidates], values, (image.shape[0], image.shape[1]))
 
 
-def shares(groups: Groups, texts: Tensor, scale: float, most: int, threshold: float, size: tuple[int, int]) -> Tensor:
+def shares(groups: Groups, texts: Tensor, scale: float, most: int, threshold: float, *, size: tuple[int, int]) -> Tensor:
     """(B, 1 + N, H, W): background (0 or 1) and each word's score at ``size``.
 
     A group's score for a word is its softmax over the ``most`` words nearest to the window, times its softmax over all.

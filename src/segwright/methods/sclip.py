@@ -106,7 +106,7 @@ class SCLIP(Segmenter):
         def logits_of(windows: Tensor) -> Tensor:
             return torch.einsum("bdhw,td->bthw", dense_features(clip, windows, settings.attention, residual).features, texts)
 
-        cosines = sliding(clip, image, settings.short, settings.window, settings.stride, logits_of)
+        cosines = sliding(clip, image, settings.short, settings.window, settings.stride, logits_of=logits_of)
         probabilities = strongest((settings.scale * clip.logit_scale * cosines).softmax(0), len(words))
         kept = demote(probabilities, settings.threshold, settings.area)
         return to_scores(chosen.words, [1 + i for i in chosen.candidates], kept, (image.shape[0], image.shape[1]))

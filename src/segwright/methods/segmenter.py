@@ -190,7 +190,7 @@ def fitted(clip: VisionNetwork, image: Image, short: int) -> tuple[int, int]:
 
 
 def sliding(
-    clip: VisionNetwork, image: Image, short: int, window: int, stride: int, logits_of: Callable[[Tensor], Tensor]
+    clip: VisionNetwork, image: Image, short: int, window: int, stride: int, *, logits_of: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """(N, h, w): logits averaged over overlapping windows of the resized photo (``fitted``).
 

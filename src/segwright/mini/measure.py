@@ -294,6 +294,7 @@ def measure(
     limit: int | None = None,
     rows: tuple[str, ...] = ROWS,
     scenes: Shipped | None = None,
+    *,
     dtype: str = "float32",
 ) -> dict[str, list[float]]:
     """The rows asked for, on the shipped scenes of a split: name -> [estimate, low, high], and ``scenes``, how many.

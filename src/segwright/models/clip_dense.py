@@ -132,6 +132,7 @@ def grad_cam(
     texts: Tensor,
     targets: Sequence[int] | None = None,
     pool: str = "class",
+    *,
     score: str = "logit",
     layers: int = 0,
 ) -> GradCam:

@@ -110,6 +110,7 @@ def generate(
     embedding: Embedding,
     steps: int = 20,
     guidance: float = 1.0,
+    *,
     negative: Embedding | None = None,
 ) -> Path:
     """DDIM from noise (B, 4, h, w) at the highest timestep down to clean latents; ``diffusion.decode`` shows them.
@@ -126,13 +127,13 @@ def generate(
         raise InputError("guidance needs the embedding of the negative or empty prompt")
     times, path = timesteps(steps), [start]
     for now, then in pairwise(reversed(times)):
-        output = _guided(diffusion, path[-1], now, embedding, guidance, negative if guidance > 1 else None)
+        output = _guided(diffusion, path[-1], now, embedding, guidance, negative=negative if guidance > 1 else None)
         path.append(move(diffusion, path[-1], now, then, to_noise(diffusion, path[-1], now, output)))
     return Path(times, tuple(reversed(path)))
 
 
 def _guided(
-    diffusion: Diffusion, latents: Tensor, timestep: int, embedding: Embedding, guidance: float, negative: Embedding | None
+    diffusion: Diffusion, latents: Tensor, timestep: int, embedding: Embedding, guidance: float, *, negative: Embedding | None
 ) -> Tensor:
     """Both halves in one batch. Noise and velocity are alike here: one is an affine function of the other."""
     if negative is None:

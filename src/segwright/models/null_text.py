@@ -70,11 +70,11 @@ def invert(diffusion: Diffusion, latents: Tensor, timestep: int, embedding: Embe
     null = _empty(diffusion, len(latents))
     here, nulls = path[-1], []
     for i in range(count, 0, -1):
-        null = _fitted(diffusion, here, path[i - 1], times[i], times[i - 1], embedding, null, settings)
+        null = _fitted(diffusion, here, path[i - 1], times[i], times[i - 1], embedding=embedding, null=null, settings=settings)
         nulls.append(null)
         with torch.no_grad():
             known = _noise(diffusion, here, times[i], embedding)
-            here = _back(diffusion, here, times[i], times[i - 1], known, null, settings.guidance)
+            here = _back(diffusion, here, times[i], times[i - 1], known, null=null, guidance=settings.guidance)
     return Inverted(path[-1], times, tuple(nulls), settings.guidance)
 
 
@@ -83,12 +83,12 @@ def generate(diffusion: Diffusion, inverted: Inverted, predict: Predict) -> Tens
     here, times = inverted.start, inverted.times
     for i, null in zip(range(len(times) - 1, 0, -1), inverted.nulls, strict=True):
         known = to_noise(diffusion, here, times[i], predict(here, times[i]))
-        here = _back(diffusion, here, times[i], times[i - 1], known, null, inverted.guidance)
+        here = _back(diffusion, here, times[i], times[i - 1], known, null=null, guidance=inverted.guidance)
     return here
 
 
 def _fitted(
-    diffusion: Diffusion, here: Tensor, goal: Tensor, now: int, earlier: int, embedding: Embedding, null: Embedding,
+    diffusion: Diffusion, here: Tensor, goal: Tensor, now: int, earlier: int, *, embedding: Embedding, null: Embedding,
     settings: InversionSettings,
 ) -> Embedding:  # fmt: skip
     """The null embedding after ``inner`` steps of Adam; each photo's by itself, because the losses are summed."""
@@ -99,7 +99,7 @@ def _fitted(
     for _ in range(settings.inner):
         with torch.enable_grad():
             guess = replace(null, tokens=tokens.to(null.tokens.dtype))
-            reached = _back(diffusion, here, now, earlier, known, guess, settings.guidance)
+            reached = _back(diffusion, here, now, earlier, known, null=guess, guidance=settings.guidance)
             loss = F.mse_loss(reached.float(), goal.float(), reduction="none").mean((1, 2, 3)).sum()
         adam.zero_grad()
         loss.backward()
@@ -107,7 +107,7 @@ def _fitted(
     return replace(null, tokens=tokens.detach().to(null.tokens.dtype))
 
 
-def _back(diffusion: Diffusion, here: Tensor, now: int, earlier: int, known: Tensor, null: Embedding, guidance: float) -> Tensor:
+def _back(diffusion: Diffusion, here: Tensor, now: int, earlier: int, known: Tensor, *, null: Embedding, guidance: float) -> Tensor:
     """One DDIM step down under guidance; ``known`` is the noise predicted under the prompt."""
     free = _noise(diffusion, here, now, null)
     return move(diffusion, here, now, earlier, free + guidance * (known - free))

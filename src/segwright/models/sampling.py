@@ -90,6 +90,7 @@ def sample(
     seeds: Sequence[int],
     settings: SamplingSettings | None = None,
     word: str | None = None,
+    *,
     on_step: Callable[[], object] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Pictures of one prompt, one a seed, in one batch.

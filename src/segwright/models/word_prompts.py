@@ -30,7 +30,7 @@ class WordPrompt:
 
 
 def word_prompts(
-    tokenizer: Any, words: Sequence[str], context: int, opening: str, joint: str = "and", closing: str = ""
+    tokenizer: Any, words: Sequence[str], context: int, opening: str, joint: str = "and", *, closing: str = ""
 ) -> list[WordPrompt]:
     """``opening`` A ``joint`` B ``joint`` C ... ``closing``, parted by blanks.
 
@@ -92,6 +92,7 @@ def passes(
     timestep: int,
     prompts: Sequence[WordPrompt],
     sites: Sequence[Site],
+    *,
     factor: float = 1.0,
     origin: Tensor | None = None,
 ) -> Iterator[tuple[WordPrompt, int, Mapping[Site, Heads]]]:

@@ -58,6 +58,7 @@ def kmeans(
     restarts: int = RESTARTS,
     iterations: int = ITERATIONS,
     seed: int = 0,
+    *,
     normalise: bool = False,
 ) -> list[Clustering]:
     """Cluster each photo's cells on their own; of the restarts the one with least inertia is kept.

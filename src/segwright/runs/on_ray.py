@@ -51,6 +51,7 @@ def work(
     words: Sequence[str] | None,
     batch: int,
     workers: int,
+    *,
     address: str | None = None,
     gpus: int = 0,
 ) -> Iterator[Made]:

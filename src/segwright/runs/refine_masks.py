@@ -80,6 +80,7 @@ def refine_masks(
     out: str | os.PathLike[str],
     words: Mapping[int, str] | Sequence[str] | None = None,
     networks: Networks | None = None,
+    *,
     settings: RefinementSettings | None = None,
 ) -> Iterator[Refined]:
     """Refine the coarse masks of photos; yields one ``Refined`` a photo, in order, as each is written.
@@ -110,7 +111,7 @@ def refine_masks(
         raise InputError(f"the results would replace the masks in {str(masks)!r}; choose another folder for them")
     job = _Job(chosen, table, networks or load())
     root = Path(photos) if isinstance(photos, str | os.PathLike) and Path(photos).is_dir() else None
-    return _each(found, masks, root, plan_names(found, out), _Log(out, job), job)
+    return _each(found, masks, root, plan_names(found, out), _Log(out, job), job=job)
 
 
 @dataclass(frozen=True)
@@ -177,13 +178,13 @@ class _Log:
 
 
 def _each(
-    photos: list[Path], masks: Path, root: Path | None, stems: Mapping[Path, Path], log: _Log, job: _Job
+    photos: list[Path], masks: Path, root: Path | None, stems: Mapping[Path, Path], log: _Log, *, job: _Job
 ) -> Iterator[Refined]:
     with log:
         for photo in photos:
             file = Path(f"{stems[photo]}.png")
             try:
-                yield _one(photo, masks, root, file, log, job)
+                yield _one(photo, masks, root, file, log, job=job)
             except OutputError:
                 raise
             except SegwrightError as error:
@@ -196,7 +197,7 @@ def _each(
                 )
 
 
-def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, job: _Job) -> Refined:
+def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, *, job: _Job) -> Refined:
     mask = find_mask(photo, masks, root)
     for needed in (photo, mask):
         if not needed.is_file():

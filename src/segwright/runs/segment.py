@@ -53,6 +53,7 @@ def segment(
     out: str | os.PathLike[str],
     words: Sequence[str] | None = None,
     batch: int = BATCH,
+    *,
     workers: int = 1,
     engine: str = "local",
     ray_address: str | None = None,
@@ -93,7 +94,7 @@ def segment(
             yield _earlier(found[name], store.lines[name], place)
         todo = [photo for name, photo in found.items() if name not in store.lines]
         names = store.plan(list(found.values()), place.folder if isinstance(place, Local) else Path("run"))
-        with closing(_work(source, todo, words, batch, workers, engine, ray_address)) as made:
+        with closing(_work(source, todo, words, batch, workers, engine=engine, address=ray_address)) as made:
             for one in made:
                 yield _kept(one, names[key(one.photo)], store)
 
@@ -127,6 +128,7 @@ def _work(
     words: Sequence[str] | None,
     batch: int,
     workers: int,
+    *,
     engine: str,
     address: str | None,
 ) -> Generator[Made, None, None]:
@@ -137,7 +139,7 @@ def _work(
         from segwright.runs.on_ray import work
 
         gpus = 1 if source.identity(words is not None, elsewhere=True)["device"] == "cuda" else 0
-        yield from work(source, todo, words, batch, workers, address, gpus)
+        yield from work(source, todo, words, batch, workers, address=address, gpus=gpus)
     elif several:
         yield from parallel(source, todo, partial(make, words=words, batch=batch), workers)
     else:

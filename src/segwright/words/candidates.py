@@ -96,7 +96,7 @@ def candidates(
     thresholds = distances.mean(1) if rule == "paper" else np.full(len(words), smallest.mean())
     nearest = distances.argmin(1)
     measured = zip(nearest.tolist(), smallest.tolist(), thresholds.tolist(), strict=True)
-    matches = tuple(_match(i, *row, rule, keywords, classes) for i, row in enumerate(measured))
+    matches = tuple(_match(i, *row, rule, keywords=keywords, classes=classes) for i, row in enumerate(measured))
     return Candidates(tuple(sorted({m.nearest for m in matches if m.kept})), matches)
 
 
@@ -132,6 +132,7 @@ def _match(
     distance: float,
     threshold: float,
     rule: Rule,
+    *,
     keywords: Sequence[str] | None,
     classes: Sequence[str] | None,
 ) -> Match:

@@ -67,6 +67,7 @@ def choose(
     vocabulary: tuple[str, ...] | None,
     rule: str,
     background: tuple[str, ...] = BACKGROUND,
+    *,
     captions: bool = False,
 ) -> list[Chosen]:
     """The words of each photo.
@@ -82,7 +83,9 @@ def choose(
     if vocabulary is not None and rule in ("none", "prefilter") and not captions:
         return [_without_caption(networks, image, vocabulary, rule) for image in images]
     texts = networks.captioner.caption(images)
-    return [_chosen(networks, image, text, vocabulary, rule, background) for image, text in zip(images, texts, strict=True)]
+    return [
+        _chosen(networks, image, text, vocabulary, rule, background=background) for image, text in zip(images, texts, strict=True)
+    ]
 
 
 def needed(rule: str, words: bool, captions: bool = False) -> tuple[str, ...]:
@@ -111,7 +114,7 @@ def _seen(networks: Networks, image: Image, vocabulary: tuple[str, ...], rule: s
 
 
 def _chosen(
-    networks: Networks, image: Image, caption: str, vocabulary: tuple[str, ...] | None, rule: str, background: tuple[str, ...]
+    networks: Networks, image: Image, caption: str, vocabulary: tuple[str, ...] | None, rule: str, *, background: tuple[str, ...]
 ) -> Chosen:
     found = tuple(keywords(caption))
     if vocabulary is None:

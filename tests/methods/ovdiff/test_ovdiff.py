@@ -53,7 +53,7 @@ def test_a_bank_broken_off_anywhere_ends_as_one_that_was_not(bank: Path, tmp_pat
                 raise StoppedError
 
         with pytest.raises(StoppedError):
-            make_words(networks, open_bank(networks, folder, SUPPORT), WORDS, SUPPORT, ["grass"], progress)
+            make_words(networks, open_bank(networks, folder, SUPPORT), WORDS, SUPPORT, ["grass"], progress=progress)
 
     for limit in (0, 1, 2, 3):
         stop_at(limit)

@@ -176,7 +176,7 @@ def tiny_bank(workspace: Workspace) -> str:
     pytest.importorskip("gradio", reason="the page needs Gradio")
     from segwright.server.page.prototypes_tab import build_bank
 
-    build_bank(workspace, "tiny", "apple, sofa", "", 2, 2)
+    build_bank(workspace, "tiny", "apple, sofa", "", 2, steps=2)
     return "tiny"
 
 
@@ -279,7 +279,7 @@ def test_banks_lie_in_the_pages_folder_only(workspace: Workspace) -> None:
     from segwright.server.page.prototypes_tab import build_bank
 
     with pytest.raises(InputError, match="called stuff"):
-        build_bank(workspace, "b", "dog", "grass", 1, 1)
+        build_bank(workspace, "b", "dog", "grass", 1, steps=1)
 
 
 # --- pictures

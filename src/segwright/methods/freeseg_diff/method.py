@@ -123,7 +123,7 @@ class FreeSegDiff(Method):
         found = self.regions(images, chosen)
         named = self.names(images, [regions for _, _, regions in found], chosen)
         rows = zip(images, chosen, found, named, strict=True)
-        return [self._painted(i, c, *regions, names) for i, c, regions, names in rows]
+        return [self._painted(i, c, *regions, named=names) for i, c, regions, names in rows]
 
     def regions(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[tuple[Tensor, Clustering, Tensor]]:
         """Features, clusters and regions of each photo; no word changes them."""
@@ -134,7 +134,9 @@ class FreeSegDiff(Method):
     def choose(self, images: Sequence[Image], vocabulary: tuple[str, ...] | None) -> list[Chosen]:
         """Captions -> keywords -> the words that are believed to be in each photo (Sec. 3.1.1)."""
         settings = self.settings
-        return choose(self.networks, images, vocabulary, settings.candidates, settings.background, settings.prompt != "empty")
+        return choose(
+            self.networks, images, vocabulary, settings.candidates, settings.background, captions=settings.prompt != "empty"
+        )
 
     def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Tensor:
         """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""
@@ -171,7 +173,9 @@ class FreeSegDiff(Method):
                 named.append([Named(0, -1, ())] * len(vectors))
                 continue
             texts = torch.cat([clip.embed_texts(c.words, settings.templates), clip.embed_texts(c.prompts)])
-            named.append(name_regions(vectors, texts, (*c.words, *c.prompts), c.candidates, clip.logit_scale, settings.restrict))
+            named.append(
+                name_regions(vectors, texts, (*c.words, *c.prompts), c.candidates, clip.logit_scale, restrict=settings.restrict)
+            )
         return named
 
     def _seen(self, images: Sequence[Image], regions: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -179,7 +183,7 @@ class FreeSegDiff(Method):
         return self.networks.clip.embed_masked(images, masks, crop=self.settings.crop)
 
     def _painted(
-        self, image: Image, chosen: Chosen, features: Tensor, clustering: Clustering, regions: Tensor, named: list[Named]
+        self, image: Image, chosen: Chosen, features: Tensor, clustering: Clustering, regions: Tensor, *, named: list[Named]
     ) -> Steps:
         labels = [n.label for n in named]
         if self.settings.best_region:

@@ -28,7 +28,7 @@ class Named:
 
 
 def name_regions(
-    regions: Tensor, texts: Tensor, words: Sequence[str], candidates: Sequence[int], scale: float, restrict: bool = False
+    regions: Tensor, texts: Tensor, words: Sequence[str], candidates: Sequence[int], scale: float, *, restrict: bool = False
 ) -> list[Named]:
     """The nearest word of each region; unlabelled unless it is a candidate.
 

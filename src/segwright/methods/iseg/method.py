@@ -215,7 +215,7 @@ class ISeg(Segmenter):
         latents = diffusion.noise(diffusion.encode(diffusion.pixels([image])), settings.timestep, settings.seed)
         found, own, crossing = self.prompts(chosen), self._own(), self._crossing()
         cross, shared, refined = [], [], []
-        for prompt, row, heads in passes(diffusion, latents, settings.timestep, found, [own, *crossing], settings.emphasis):
+        for prompt, row, heads in passes(diffusion, latents, settings.timestep, found, [own, *crossing], factor=settings.emphasis):
             tokens = self._tokens({site: heads[site] for site in crossing}, row, heads[own].cells)
             alike = share(tokens, settings.clusters, settings.rounds) if settings.clusters else tokens
             cross.append(of_words(tokens, prompt))
@@ -230,7 +230,7 @@ class ISeg(Segmenter):
         context = background_words(settings.context, self.networks, CONTEXT_9, chosen.words)
         closing = ", ".join(part for part in (settings.closing, *context) if part)
         longest = int(diffusion.text_encoders[0].config.max_position_embeddings)
-        return word_prompts(diffusion.tokenizers[0], chosen.present, longest, settings.opening, settings.joint, closing)
+        return word_prompts(diffusion.tokenizers[0], chosen.present, longest, settings.opening, settings.joint, closing=closing)
 
     @property
     def weights(self) -> dict[int, float]:

@@ -55,5 +55,5 @@ def prototypes(
     networks = ovdiff_networks(preset, device, dtype, **{kind: name for kind, name in single.items() if name is not None})
     settings = support_from(support, out, networks)
     bank = open_bank(networks, out, settings)
-    make_words(networks, bank, named, settings, tuple(stuff), progress)
+    make_words(networks, bank, named, settings, tuple(stuff), progress=progress)
     return bank

@@ -215,7 +215,7 @@ class OVDiff(Method):
         missing = [word for word in words if self.bank.get(word) is None]
         if missing and progress is None:
             print(f"segwright: making prototypes of {', '.join(missing)} in {self.bank.folder}", file=sys.stderr, flush=True)
-        make_words(self.networks, self.bank, words, self.support, self.stuff, progress)
+        make_words(self.networks, self.bank, words, self.support, self.stuff, progress=progress)
 
     def prototypes(self, word: str) -> WordPrototypes:
         """A word's prototypes, read once."""

@@ -146,6 +146,7 @@ def make_words(
     words: Sequence[str],
     settings: SupportSettings,
     stuff: Sequence[str] = (),
+    *,
     progress: Progress | None = None,
     proposer: Proposer | None = None,
 ) -> list[Entry]:

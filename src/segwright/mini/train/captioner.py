@@ -125,6 +125,6 @@ def fit(
         right = (logits.argmax(-1) == labels[:, 1:])[labels[:, 1:] >= 0].float().mean()
         return value, {"right": float(right)}
 
-    notes = train("captioner", model, loss, plan, output / "training", seed, adam_only=("embedding", "cls.predictions"))
+    notes = train("captioner", model, loss, plan, output / "training", seed=seed, adam_only=("embedding", "cls.predictions"))
     beside = (tokenizer, processor(BlipImageProcessor))
     return lambda: save_model(model, output / "captioner", beside), notes | {"samples": plan.steps * BATCH}

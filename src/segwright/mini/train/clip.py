@@ -284,7 +284,7 @@ def fit(
         return value, {"right": float(right), "cells": float((dense.argmax(1) == right_parts)[thing].float().mean())}
 
     adam_only = ("embedding", "class_embedding", "projection", "logit_scale")
-    notes = train("clip", model, loss, plan, output / "training", seed, adam_only)
+    notes = train("clip", model, loss, plan, output / "training", seed=seed, adam_only=adam_only)
     beside = (tokenizer, processor(CLIPImageProcessor))
     return lambda: save_model(model, output / "clip", beside), notes | {"samples": samples(plan.steps)}
 

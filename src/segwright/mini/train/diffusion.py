@@ -164,7 +164,7 @@ def fit(
         return weighted.mean(), {"mse": float(each.detach().mean())}
 
     adam_only = ("conv_in", "conv_out", "embedding", "time_emb_proj")
-    notes = train("diffusion", model, loss, plan, output / "training", seed, adam_only)
+    notes = train("diffusion", model, loss, plan, output / "training", seed=seed, adam_only=adam_only)
     first = round(FIRST_PART * plan.steps)
     return lambda: export(model, coder, tokenizer, output), notes | {"samples": first * BATCH + (plan.steps - first) * WHOLE_BATCH}
 

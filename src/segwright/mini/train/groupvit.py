@@ -75,7 +75,9 @@ def fit(
         found = (same.gather(1, logits[:, : len(THINGS)].argmax(1, keepdim=True)) > 0)[kept].float().mean()
         return F.cross_entropy(pairs, right) + F.cross_entropy(pairs.T, right) + 2 * named, {"right": float(found)}
 
-    notes = train("groupvit", model, loss, plan, output / "training", seed, adam_only=("embedding", "group_token", "logit_scale"))
+    notes = train(
+        "groupvit", model, loss, plan, output / "training", seed=seed, adam_only=("embedding", "group_token", "logit_scale")
+    )
     return lambda: save_model(model, output / "groupvit", (tokenizer, processor(CLIPImageProcessor))), notes | {
         "samples": plan.steps * BATCH
     }

@@ -121,6 +121,7 @@ def train(
     loss: Callable[[Generator, int], tuple[Tensor, dict[str, float]]],
     plan: Plan,
     folder: Path,
+    *,
     seed: int = 0,
     adam_only: tuple[str, ...] = (),
 ) -> dict:

@@ -49,5 +49,7 @@ def fit(
         value = latent + reconstruction_loss(made, true) + 0.5 * reconstruction_loss(through, true)
         return value, {"psnr": float(psnr), "latent_mse": float(latent.detach())}
 
-    notes = train("tiny-vae", model, loss, plan, output / "training", seed, adam_only=("encoder.layers.0.", "decoder.layers.0."))
+    notes = train(
+        "tiny-vae", model, loss, plan, output / "training", seed=seed, adam_only=("encoder.layers.0.", "decoder.layers.0.")
+    )
     return lambda: save_model(model, output / "tiny_vae"), notes | {"samples": plan.steps * BATCH}

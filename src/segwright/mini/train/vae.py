@@ -66,7 +66,7 @@ def fit(
         kl = 0.5 * (latent.mean.square() + latent.var - 1 - latent.logvar).mean()
         return reconstruction_loss(made, true) + 1e-4 * kl, {"psnr": float(psnr), "kl": float(kl.detach())}
 
-    notes = train("vae", model, loss, plan, output / "training", seed, adam_only=("conv_in", "conv_out", "quant_conv"))
+    notes = train("vae", model, loss, plan, output / "training", seed=seed, adam_only=("conv_in", "conv_out", "quant_conv"))
     with torch.no_grad():
         rngs = (np.random.default_rng([seed, 99, k]) for k in range(16))
         sample = torch.cat([model.encode(batch(data, rng, 128, 8).to(device)).latent_dist.mean for rng in rngs])

@@ -110,7 +110,7 @@ def fit(
         entropy = -(target.mean((0, 1)) * target.mean((0, 1)).clamp(min=1e-9).log()).sum()
         return torch.stack(pairs).mean(), {"spread": float(entropy)}
 
-    notes = train("vit", model, loss, plan, output / "training", seed, adam_only=("embedding", "cls_token", "prototypes"))
+    notes = train("vit", model, loss, plan, output / "training", seed=seed, adam_only=("embedding", "cls_token", "prototypes"))
     return lambda: save_model(model.vit, output / "dino", (processor(),)), notes | {"samples": plan.steps * BATCH}
 
 
@@ -134,6 +134,6 @@ def fit_mae(
         return model(pixel_values=crops(pictures, SIZE, (0.5, 1.0), rng).to(device)).loss, {}
 
     notes = train(
-        "mae", model, loss, plan, output / "training", seed, adam_only=("embedding", "cls_token", "mask_token", "decoder_pred")
+        "mae", model, loss, plan, output / "training", seed=seed, adam_only=("embedding", "cls_token", "mask_token", "decoder_pred")
     )
     return lambda: save_model(model, output / "mae", (processor(),)), notes | {"samples": plan.steps * 2 * BATCH}

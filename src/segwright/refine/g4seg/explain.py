@@ -59,7 +59,7 @@ def page(image: Image, scores: Scores, networks: Networks, settings: G4SegSettin
     )
     if not done:
         return Page(f"{name}: G4Seg, step by step", name, intro + first + f"<p>{_unchanged(settings)}</p>")
-    classes = "".join(_class(image, start, networks, settings, done, k) for k in range(len(done[0].labels)))
+    classes = "".join(_class(image, start, networks, settings, done, k=k) for k in range(len(done[0].labels)))
     changed = int((start.argmax() != end.argmax()).sum())
     share = f"<p>{changed} of {image.shape[0] * image.shape[1]} pixels have another label than before.</p>"
     last = f"<h2>3. Refined mask</h2>{share}" + figure(image_bytes(_overlay(image, end)), "refined mask")
@@ -81,7 +81,7 @@ def _legend(settings: G4SegSettings) -> str:
     )
 
 
-def _class(image: Image, start: Scores, networks: Networks, settings: G4SegSettings, done: list[Pass], k: int) -> str:
+def _class(image: Image, start: Scores, networks: Networks, settings: G4SegSettings, done: list[Pass], *, k: int) -> str:
     """Reconstructions, matches and changes of one class in the first pass."""
     shown = done[0]
     label = shown.labels[k]

@@ -135,7 +135,7 @@ def passes(
         labels = tuple(scores.labels[r] for r in rows)
         words = [scores.words[label - 1] for label in labels]
         masks = _masks(values, rows, reconstructor.side)
-        pictures, matches, moves = _compared(reconstructor, words, masks, values[rows], seen, networks, settings)
+        pictures, matches, moves = _compared(reconstructor, words, masks, values[rows], seen, networks=networks, settings=settings)
         after = updated(values, rows, moves, settings)
         yield Pass(labels, masks, pictures, matches, values, after)
         values = after
@@ -183,7 +183,7 @@ def _masks(values: Tensor, rows: Sequence[int], side: int) -> Tensor:
 
 
 def _compared(
-    reconstructor: Reconstructor, words: list[str], masks: Tensor, chosen: Tensor, seen: Tensor | None, networks: Networks,
+    reconstructor: Reconstructor, words: list[str], masks: Tensor, chosen: Tensor, seen: Tensor | None, *, networks: Networks,
     settings: G4SegSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Pictures (K, 3, S, S) uint8, matches (K, N) and S[delta] - S, (K, H, W), of all classes."""

@@ -31,7 +31,7 @@ def build(page: Page) -> None:
     def run(ticket: str, path: str | None, named: str, wanted: list[str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
         def work(job: Job) -> tuple[str, str]:
             began = time.perf_counter()
-            html = diagnose(page.read(path), photo_name(str(path)), named, wanted, page.workspace.networks, job)
+            html = diagnose(page.read(path), photo_name(str(path)), named, wanted, page.workspace.networks, job=job)
             seconds = time.perf_counter() - began
             chosen = [p for p in PARTS if p in wanted]
             given = (page.workspace.loading, photo_name(str(path)), parse_words(named), chosen)
@@ -40,4 +40,4 @@ def build(page: Page) -> None:
 
         yield from page.run(request, ticket, work, lambda made: made, 2)
 
-    wire(page, start.click, stop, status, run, [photo, words, parts], [status, details, report])
+    wire(page, start.click, stop, status, run, inputs=[photo, words, parts], outputs=[status, details, report])

@@ -37,9 +37,9 @@ def regions_figure(image: Image, segmentation: Segmentation, name: str = "", pic
     total = segmentation.labels.size
     rest = total - sum(s["area"] for s in found)
     entries = [(s["index"], s["word"], s["area"] / total, s["score"]) for s in sorted(found, key=lambda s: -s["area"])]
-    paths = [_region(labels == index, index, word, share, score, picks) for index, word, share, score in entries]
+    paths = [_region(labels == index, index, word, share, score, picks=picks) for index, word, share, score in entries]
     if picks and rest:
-        paths.insert(0, _region(labels == 0, 0, UNLABELLED, rest / total, None, True))
+        paths.insert(0, _region(labels == 0, 0, UNLABELLED, rest / total, None, picks=True))
     text = max(width, height) / 30
     names = [_name(labels == index, index, word, text) for index, word, share, _ in entries if share >= NAMED]
     description = f"{name or 'The photo'}: {', '.join(f'{word} {share:.0%}' for _, word, share, _ in entries) or 'nothing found'}"
@@ -115,7 +115,7 @@ def png(image: Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _region(mask: NDArray[np.bool_], index: int, word: str, share: float, score: float | None, picks: bool) -> str:
+def _region(mask: NDArray[np.bool_], index: int, word: str, share: float, score: float | None, *, picks: bool) -> str:
     description = escape(_described(word, share, score))
     role = "button" if picks else "img"
     return (

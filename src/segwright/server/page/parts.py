@@ -171,7 +171,7 @@ def buttons(name: str) -> tuple[gr.Button, gr.Button]:
         return gr.Button(name, variant="primary", scale=3, min_width=120), gr.Button("Stop", scale=1, min_width=80)
 
 
-def wire(page: Page, start: Any, stop: Any, status: Any, work: Any, inputs: Any, outputs: Any) -> Any:
+def wire(page: Page, start: Any, stop: Any, status: Any, work: Any, *, inputs: Any, outputs: Any) -> Any:
     """Start: take a ticket, then wait for the one queue; stop: at once. ``work`` gets the ticket before its inputs.
 
     The ticket travels by the browser, so that a run is told from a later one that overtook it while it waited.

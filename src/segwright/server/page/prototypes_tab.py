@@ -56,7 +56,8 @@ def build(page: Page, first: SegmentTab) -> None:
 
     def make(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
         done = lambda made: (*made, *_menus(workspace, given[0]))  # noqa: E731
-        yield from page.run(request, ticket, lambda job: build_bank(workspace, *given, job=job), done, 4)  # type: ignore[misc]
+        *first, steps = given
+        yield from page.run(request, ticket, lambda job: build_bank(workspace, *first, steps=steps, job=job), done, 4)
 
     def take_out(bank: str, word: str) -> tuple[str, Any]:
         try:
@@ -78,14 +79,14 @@ def build(page: Page, first: SegmentTab) -> None:
         return message, "ovdiff", gr.update(choices=_choices(workspace), value=bank, visible=True), known
 
     inputs, outputs = [name, words, stuff, pictures, steps], [status, sheet, details, name, first.bank]
-    wire(page, start.click, stop, status, make, inputs, outputs)
+    wire(page, start.click, stop, status, make, inputs=inputs, outputs=outputs)
     remove.click(take_out, [name, out], [status, sheet], **LIGHT)
     name.input(show, name, sheet, **LIGHT)
     use.click(choose, name, [status, first.method, first.bank, first.words], **LIGHT)
 
 
 def build_bank(
-    workspace: Workspace, name: str, words: str, stuff: str, pictures: int, steps: int, job: Job | None = None
+    workspace: Workspace, name: str, words: str, stuff: str, pictures: int, *, steps: int, job: Job | None = None
 ) -> tuple[str, str]:
     """Bring words into a bank of the page; (contact sheet, facts) as HTML.
 
@@ -105,7 +106,7 @@ def build_bank(
     settings = support_of(folder) or SupportSettings(pictures=int(pictures), batch=min(BATCH, int(pictures)), sampling=sampling)
     bank = open_bank(networks, folder, settings)
     job.report("Drawing support pictures", 0.0)
-    make_words(networks, bank, named, settings, kinds, partial(_tell, job, bank))
+    make_words(networks, bank, named, settings, kinds, progress=partial(_tell, job, bank))
     details = {
         "Preset": workspace.preset,
         "Bank": name,

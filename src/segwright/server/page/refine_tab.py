@@ -57,17 +57,9 @@ def build(page: Page) -> None:
                 files = [gr.DownloadButton(n, interactive=False, size="sm", min_width=110) for n in (*FILES, "Painted mask")]
     result = gr.State(None, time_to_live=3600)
 
-    def refine(
-        ticket: str,
-        path: str | None,
-        how: str,
-        file: str | None,
-        painted: Any,
-        words: str,
-        names: str,
-        more: str,
-        request: gr.Request,
-    ) -> Iterator[tuple[Any, ...]]:
+    def refine(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
+        path, how, file, painted, words, names, more = given
+
         def work(job: Job) -> RefineResult:
             image = page.read(path)
             name = photo_name(str(path))
@@ -88,7 +80,7 @@ def build(page: Page) -> None:
     )
     photo.change(lambda path: _canvas(page, path), photo, painter, **LIGHT)
     inputs = [photo, source, mask, painter, named, refiners, more]
-    done = wire(page, start.click, stop, status, refine, inputs, [status, pair, details, regions, result])
+    done = wire(page, start.click, stop, status, refine, inputs=inputs, outputs=[status, pair, details, regions, result])
     done.then(write, result, files, **PRIVATE)
 
 

@@ -66,7 +66,7 @@ def refine_lines(result: RefineResult) -> str:
         f"networks = sw.load({_arguments(*result.loading, {})})\n"
         f"settings = RefinementSettings({row})\n"
         f"for done in sw.refine_masks({result.photo!r}, {result.request.mask.name!r}, "
-        f'"out", {words}, networks, settings):\n'
+        f'"out", {words}, networks, settings=settings):\n'
         '    print(done.file, done.error or "")\n'
     )
 

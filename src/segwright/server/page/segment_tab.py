@@ -26,6 +26,10 @@ CANDIDATES = (OWN, "paper", "reference", "prefilter", "none")
 BACKGROUNDS = (OWN, "prototypes", "threshold", "none")
 FILES = ("Label map", "Overlay", "COCO JSON", "Cut-outs")
 DEFAULT_BANK = ""
+# What ``asked_for`` takes, in the order of the tab's inputs.
+ASKED = (
+    "words", "method", "refiner", "candidates", "clusters", "sharpen_first", "seed", "bank", "stuff", "background", "more",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def build(page: Page) -> SegmentTab:
     outputs = [status, figure, details, result]
 
     def run(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
-        path, asked = given[0], asked_for(*given[1:])
+        path, asked = given[0], asked_for(**dict(zip(ASKED, given[1:], strict=True)))
         work = lambda job: page.workspace.segment(page.read(path), photo_name(path), asked, job)  # noqa: E731
         yield from page.run(request, ticket, work, lambda made: (*shown(made), made), len(outputs) - 1)
 
@@ -73,14 +77,14 @@ def build(page: Page) -> SegmentTab:
     def clicked(fn: Any, given: Any, out: Any, **options: Any) -> Any:
         return gr.on([start.click, words.submit], fn, given, out, **options)
 
-    done = wire(page, clicked, stop, status, run, inputs, outputs)
+    done = wire(page, clicked, stop, status, run, inputs=inputs, outputs=outputs)
     done.then(write, result, files, **PRIVATE)
     _named_api(page, inputs)
     return SegmentTab(result, words, method, bank)
 
 
 def asked_for(
-    words: str, method: str, refiner: str, candidates: str, clusters: float | None, sharpen_first: bool, seed: float | None,
+    words: str, method: str, refiner: str, candidates: str, clusters: float | None, *, sharpen_first: bool, seed: float | None,
     bank: str | None, stuff: str, background: str, more: str = "",
 ) -> Request:  # fmt: skip
     """The request in the tab's inputs."""
@@ -163,8 +167,10 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
         clusters: float | None = None, sharpen_first: bool = False, seed: float | None = None, bank: str | None = None,
         stuff: str | None = None, background: str = OWN, more: str | None = None, request: gr.Request = None,
     ) -> tuple[str, Any]:  # fmt: skip
-        given = (refiner, candidates, clusters, sharpen_first, seed, bank, stuff or "", background, more or "")
-        asked = asked_for(words or "", method, *given)
+        asked = asked_for(
+            words or "", method, refiner, candidates, clusters, sharpen_first=sharpen_first, seed=seed, bank=bank,
+            stuff=stuff or "", background=background, more=more or "",
+        )  # fmt: skip
         made: Any
         try:
             *_, made = follow(lambda job: page.workspace.segment(page.read(photo), photo_name(str(photo)), asked, job))

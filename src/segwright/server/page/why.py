@@ -39,7 +39,7 @@ def why(result: Result, job: Job | None = None) -> str:
     return f'{regions}{"".join(parts)}<div class="sw-steps">{_steps(result)}</div>'
 
 
-def diagnose(image: Image, photo: str, words: str, parts: Sequence[str], networks: Networks, job: Job | None = None) -> str:
+def diagnose(image: Image, photo: str, words: str, parts: Sequence[str], networks: Networks, *, job: Job | None = None) -> str:
     """The Critical Look's report: where the networks' features fail on this photo.
 
     Args:

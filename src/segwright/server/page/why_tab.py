@@ -26,7 +26,7 @@ def build(page: Page, first: SegmentTab) -> None:
     def explain(ticket: str, result: Result | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         yield from page.run(request, ticket, lambda job: explained(result, job), lambda html: (html,), 1)
 
-    wire(page, start.click, stop, status, explain, [first.result], [status, shown])
+    wire(page, start.click, stop, status, explain, inputs=[first.result], outputs=[status, shown])
 
 
 def explained(result: Result | None, job: Job) -> str:

@@ -137,8 +137,8 @@ class Workspace:
         dtype: str = "float32",
         banks: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
-        cache: Cache | None = None,
         *,
+        cache: Cache | None = None,
         single: Mapping[str, Any] | None = None,
     ) -> None:
         self.preset = find_preset(default_preset() if preset is None else preset).name
