@@ -40,8 +40,8 @@ PARTS = ("presence", "competition", "dense", "outline", "check")
 
 @dataclass(frozen=True)
 class BestSettings:
-    """All defaults are ours, and preliminary: ``clusters`` and ``confidence`` are the better of 4, 6, 8, 10 and of 0.1, 0.2, 0.4 on 24 to
-    40 training scenes, with miniature networks that were half trained; the others were not varied with effect, or not at all.
+    """All defaults are ours, and preliminary: ``clusters`` and ``confidence`` are of 4, 6, 8, 10 and of 0.1, 0.2, 0.4, chosen on
+    24 to 40 training scenes with miniature networks that were half trained; the others were not varied with effect, or not at all.
 
     Attributes:
         confidence: 0..1: below this score a word is not found. Lower finds more, higher is surer.
