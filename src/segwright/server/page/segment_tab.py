@@ -11,7 +11,7 @@ import gradio as gr
 
 from segwright.errors import SegwrightError
 from segwright.files.record import plain, record
-from segwright.methods import find_method, method_names
+from segwright.methods import DEFAULT, find_method, method_names
 from segwright.methods.base import settings_known
 from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
@@ -46,7 +46,7 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             with gr.Row():
-                method = gr.Dropdown(list(method_names()), value="freeseg-diff", label="Method", min_width=180)
+                method = gr.Dropdown(list(method_names()), value=DEFAULT, label="Method", min_width=180)
                 refiner = gr.Dropdown(list(REFINERS), value=OWN, label="Refiner", min_width=180)
             settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
@@ -148,7 +148,7 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
     labels, facts_ = gr.File(visible=False, label="label map"), gr.JSON(visible=False, label="record")
 
     def segment(  # what has no default here or in the tab's inputs must be given by the client
-        photo: str | None, words: str | None = None, method: str = "freeseg-diff", refiner: str = OWN, candidates: str = OWN,
+        photo: str | None, words: str | None = None, method: str = DEFAULT, refiner: str = OWN, candidates: str = OWN,
         clusters: float | None = None, sharpen_first: bool = False, seed: float | None = None, bank: str | None = None,
         stuff: str | None = None, background: str = OWN, request: gr.Request = None,
     ) -> tuple[str, Any]:  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 from segwright.errors import InputError
 from segwright.files.coarse_masks import parse_words_map, read_coarse
-from segwright.methods import find_method
+from segwright.methods import DEFAULT, find_method
 from segwright.methods.base import Method, MethodSpec, Trace, settings_known
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import banks_folder
@@ -44,7 +44,7 @@ class Request:
     """
 
     words: str = ""
-    method: str = "freeseg-diff"
+    method: str = DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict)
     bank: str = ""
     stuff: str = ""
