@@ -25,7 +25,7 @@ class Item:
     """One photo of a data set.
 
     Attributes:
-        id: unique in the data set; may hold "/".
+        id: unique in the data set; may hold "/". Bytes of a file's name that are no UTF-8 become "\\udcff".
         photo: its file.
         truth: gives the (H, W) int64 label map: 0 background, 1..N the words, 255 left out. Can be pickled.
     """
@@ -33,6 +33,9 @@ class Item:
     id: str
     photo: Path
     truth: Callable[[], Truth]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.id.encode("utf8", "backslashreplace").decode())
 
 
 @dataclass(frozen=True)

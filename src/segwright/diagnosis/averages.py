@@ -18,7 +18,7 @@ from segwright.diagnosis.report import Series, line_plot, markdown, table
 from segwright.diagnosis.statistics import Paired, paired
 from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, prompt_with
 from segwright.errors import InputError
-from segwright.files.journal import Journal, decode_lines, encode_line
+from segwright.files.journal import Journal, decode_lines
 from segwright.files.places import Local
 from segwright.files.record import encode_record, versions
 from segwright.images import read
@@ -68,7 +68,7 @@ def collect(
         items = [i for i in dataset.items[:limit] if i.id not in {r["name"] for r in records if set(only) <= set(r)}]
         for start in tqdm(range(0, len(items), BATCH), unit="batch", disable=None):
             found = _batch(networks, dataset, items[start : start + BATCH], only, settings)
-            journal.add(b"".join(map(encode_line, found)))
+            journal.add(*found)
             records = _merged(records, json.loads(json.dumps(found)))
     finally:
         journal.close()

@@ -18,9 +18,12 @@ from segwright.errors import InputError
 from segwright.evaluation.asking import Asking
 from segwright.evaluation.figures import Cells
 from segwright.evaluation.protocols import Protocol
-from segwright.files.masks import write_label_map
+from segwright.files.disk import atomic_write, synced
+from segwright.files.masks import encode_label_map
+from segwright.files.seal import digest
 from segwright.images import read
 from segwright.metrics import confusion
+from segwright.runs.sources import open_signed, signature
 from segwright.types import Image, Scores, Segmentation
 
 Labels = NDArray[np.int64]
@@ -57,6 +60,8 @@ class Record:
     Attributes:
         asked: the labels of the words that it was asked for; () where that is all of them.
         scores: how sure the method is of each of these, 0..1; () where it does not say.
+        made_from: what tells photo and truth from others in their places, see ``origin``.
+        prediction: ``files.seal.digest`` of its label PNG.
     """
 
     id: str
@@ -65,6 +70,13 @@ class Record:
     seconds: float
     asked: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
+    made_from: str = ""
+    prediction: str = ""
+
+
+def origin(item: Item) -> str:
+    """The signature of a photo's file, and a hash of its truth."""
+    return _origin(signature(item.photo), item.truth())
 
 
 def measure(method: Any, items: Sequence[Item], task: Task) -> list[Record]:
@@ -73,7 +85,8 @@ def measure(method: Any, items: Sequence[Item], task: Task) -> list[Record]:
     Raises:
         InputError: a photo or mask that cannot be read or differ in size.
     """
-    images, truths = [read(item.photo) for item in items], [item.truth() for item in items]
+    opened, truths = [open_signed(item.photo, read) for item in items], [item.truth() for item in items]
+    images = [image for image, _ in opened]
     for item, image, truth in zip(items, images, truths, strict=True):
         if image.shape[:2] != truth.shape:
             raise InputError(
@@ -84,9 +97,9 @@ def measure(method: Any, items: Sequence[Item], task: Task) -> list[Record]:
     found = _found(method, images, [[task.asked[i - 1] for i in its] for its in labels], task)
     seconds = (time.perf_counter() - start) / len(items)
     records = []
-    for item, truth, its, (predicted, confidence) in zip(items, truths, labels, found, strict=True):
+    for item, truth, its, (predicted, confidence), (_, known) in zip(items, truths, labels, found, opened, strict=True):
         scores = tuple(float(confidence.get(task.asked[i - 1], 0.0)) for i in its) if confidence else ()
-        record = _record(item, truth, predicted, task, seconds)
+        record = replace(_record(item, truth, predicted, task, seconds), made_from=_origin(known, truth))
         records.append(record if task.asking.which == "all" else replace(record, asked=its, scores=scores))
     return records
 
@@ -100,8 +113,13 @@ def measured(method: Any, items: Sequence[Item], task: Task, batch: int) -> Iter
 def _record(item: Item, truth: Truth, labels: Labels, task: Task, seconds: float) -> Record:
     counted = task.protocol.truth(truth, task.dataset)
     matrix = confusion(counted, labels, len(task.dataset.words) + 1, task.dataset.ignored)
-    write_label_map(prediction_path(task.predictions, item.id), labels)
-    return Record(item.id, (truth.shape[0], truth.shape[1]), Cells.of(matrix), seconds)
+    content = encode_label_map(labels)
+    atomic_write(prediction_path(task.predictions, item.id), synced(content))
+    return Record(item.id, (truth.shape[0], truth.shape[1]), Cells.of(matrix), seconds, prediction=digest(content))
+
+
+def _origin(known: str | None, truth: Truth) -> str:
+    return f"{known} {digest(repr(truth.shape).encode() + np.ascontiguousarray(truth, np.int64).tobytes())}"
 
 
 def prediction_path(folder: str | os.PathLike[str], name: str) -> Path:

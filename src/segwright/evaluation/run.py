@@ -22,11 +22,13 @@ from segwright.evaluation.protocols import Protocol, find_protocol, settings_for
 from segwright.evaluation.sheet import encode_sheet
 from segwright.evaluation.store import Store
 from segwright.files.disk import write_all
-from segwright.files.record import encode_record
+from segwright.files.seal import seal
 from segwright.methods.base import Loaded, MethodSpec, as_source
 from segwright.runs.workers import check_workers, parallel, serial
 from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
+
+FORMAT = 2  # of run.json and photos.jsonl
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def evaluate(
     task = Task(dataset, rules, asked, _asking(rules, present_only, absent, only, seed), Path(out) / "predictions")
     source.prepare(split_names(asked)[0])  # first, since what is made for the words is part of the identity
     identity = _identity(source, task, limit)
-    with Store(out, identity, [item.id for item in dataset.items], resume) as store:
+    with Store(out, identity, dataset.items, resume) as store:
         todo = [item for item in dataset.items if item.id not in store.done]
         several = workers > 1 and len(todo) > 1
         do = partial(measured, task=task, batch=batch)
@@ -135,6 +137,7 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
     ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
     made = source.made_for(split_names(task.asked)[0])
     return {
+        "format": FORMAT,
         **source.identity(words=True),
         **({"made": made} if made else {}),
         "data": dataset.name,
@@ -177,7 +180,7 @@ def _finish(store: Store, identity: dict[str, Any], task: Task, seed: int) -> Re
     classes = len(task.dataset.words) + 1
     scores = {i: photo_score(store.done[i].cells, classes) for ids in content["shown"].values() for i in ids}
     files = {
-        store.folder / "report.json": encode_record(content),
+        store.folder / "report.json": seal(content),
         store.folder / "report.md": kind.markdown(content).encode(),
     }
     files |= {store.folder / name: picture for name, picture in kind.pictures(content).items()}

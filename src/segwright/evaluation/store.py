@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from segwright.datasets.dataset import Item
 from segwright.errors import InputError, OutputError
 from segwright.evaluation.figures import Cells
-from segwright.evaluation.measuring import Record, prediction_path
-from segwright.files.journal import Journal, decode_lines, encode_line
+from segwright.evaluation.measuring import Record, origin
+from segwright.files.journal import Journal, decode_lines
 from segwright.files.places import Local
 from segwright.files.record import plain
-from segwright.untrusted import convert, decode, decode_object, read_bounded
+from segwright.files.seal import unseal
+from segwright.untrusted import convert, decode, read_bounded
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
 REPORTS = ("report.json", "report.md", "contact.png", "found-against-false-alarms.svg")
@@ -32,12 +34,14 @@ REPORTS = ("report.json", "report.md", "contact.png", "found-against-false-alarm
 class Store:
     """An open run folder, held by one process at a time. Use it in a ``with``."""
 
-    def __init__(self, out: str | os.PathLike[str], identity: Mapping[str, Any], ids: Sequence[str], resume: bool = True) -> None:
+    def __init__(
+        self, out: str | os.PathLike[str], identity: Mapping[str, Any], items: Sequence[Item], resume: bool = True
+    ) -> None:
         """Open or begin a run.
 
         Args:
             identity: all settings on which the result depends; a folder begun with others is refused.
-            ids: the photos of this run.
+            items: the photos of this run.
             resume: False takes an older run out of the folder first.
 
         Raises:
@@ -46,7 +50,7 @@ class Store:
         """
         self.folder = Path(out)
         self.predictions = self.folder / PREDICTIONS
-        self._ids, self._resume = set(ids), resume
+        self._items, self._resume = {item.id: item for item in items}, resume
         self._journal = Journal(Local(self.folder, "evaluation"), plain(dict(identity)), RUN, PHOTOS)
         self.done: dict[str, Record] = {}
 
@@ -66,11 +70,17 @@ class Store:
         except BaseException:
             self._journal.close()
             raise
-        self.done = {r.id: r for r in records if r.id in self._ids and prediction_path(self.predictions, r.id).is_file()}
+        latest = {record.id: record for record in records}
+        self.done = {name: record for name, record in latest.items() if self._stays(record)}
         return self
 
     def __exit__(self, *error: object) -> None:
         self._journal.close()
+
+    def _stays(self, record: Record) -> bool:
+        """Its photo and truth are those that it was made from, and its prediction is as it was written."""
+        item, place = self._items.get(record.id), Local(self.predictions)
+        return item is not None and place.holds(f"{record.id}.png", record.prediction) and origin(item) == record.made_from
 
     def _make_predictions(self) -> None:
         try:
@@ -87,10 +97,11 @@ class Store:
         cells = record.cells
         line = {
             "id": record.id, "size": list(record.size), "truth": cells.rows.tolist(), "predicted": cells.columns.tolist(),
-            "pixels": cells.pixels.tolist(), "seconds": round(record.seconds, 6),
+            "pixels": cells.pixels.tolist(), "seconds": round(record.seconds, 6), "made_from": record.made_from,
+            "prediction": record.prediction,
         }  # fmt: skip
         line |= {"asked": list(record.asked), "scores": list(record.scores)} if record.asked else {}
-        self._journal.add(encode_line(line))
+        self._journal.add(line)
         self.done[record.id] = record
 
 
@@ -104,6 +115,8 @@ class _Row:
     predicted: list[int]
     pixels: list[int]
     seconds: float
+    made_from: str
+    prediction: str
     asked: tuple[int, ...] = ()
     scores: tuple[float, ...] = ()
 
@@ -117,7 +130,7 @@ class _Row:
 
     def record(self) -> Record:
         cells = Cells(*(np.array(values, np.int64) for values in (self.truth, self.predicted, self.pixels)))
-        return Record(self.id, self.size, cells, self.seconds, self.asked, self.scores)
+        return Record(self.id, self.size, cells, self.seconds, self.asked, self.scores, self.made_from, self.prediction)
 
 
 def parse_records(content: bytes, file: Path) -> list[Record]:
@@ -171,7 +184,7 @@ def read_report(file: Path) -> dict[str, Any]:
     Raises:
         InputError: missing or damaged.
     """
-    content = read_json(file)
+    content = _read_sealed(file)
     try:
         known = convert(content, _Report)
         missing = [name for name in (known.measure, *known.intervals) if name not in content or name not in known.intervals]
@@ -183,14 +196,14 @@ def read_report(file: Path) -> dict[str, Any]:
         raise InputError(f"{file} is damaged ({error}); expected what segwright evaluate wrote") from None
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+def _read_sealed(file: Path) -> dict[str, Any]:
+    """A report's content, if its checksum is right.
 
     Raises:
         InputError: missing or damaged.
     """
     try:
-        return decode_object(read_bounded(file))
+        return unseal(read_bounded(file))
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror or error}); expected what segwright evaluate wrote") from None
     except InputError:

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,25 +32,63 @@ def atomic_write(path: str | os.PathLike[str], content: Content) -> Path:
 def write_all(contents: Mapping[Path, Content]) -> list[Path]:
     """Write several files of which all are there in the end, or none: every one is prepared before the first rename.
 
+    Where a rename fails, what was replaced comes back.
+
     Raises:
         OutputError: one of them cannot be written; nothing is left behind.
     """
     prepared: dict[Path, Path] = {}
-    moved: list[Path] = []
+    older: dict[Path, Path | None] = {}  # where what is replaced lies meanwhile; None where nothing was
     path = Path()
     try:
         for path, content in contents.items():
             prepared[path] = _temporary(path)
             _fill(prepared[path], content)
         for path in contents:
+            if len(contents) > 1:  # a single rename needs no way back
+                older[path] = _kept(path)
             os.replace(prepared[path], path)
-            moved.append(path)
     except BaseException as error:
-        _remove([*prepared.values(), *moved])
+        _restore(older, prepared)
         if isinstance(error, OSError):
             raise OutputError(_reason(error, path)) from error
         raise
+    _remove([kept for kept in older.values() if kept])
     return list(contents)
+
+
+def synced(data: bytes) -> Content:
+    """Content that is on the disk before its file gets its name, so that a power cut leaves no empty file under it."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+    return write
+
+
+def _kept(path: Path) -> Path | None:
+    """A second name for a file that is about to be replaced; None where there is none."""
+    kept = _temporary(path)
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError:  # a file system without links
+        os.replace(path, kept)
+    return kept
+
+
+def _restore(older: Mapping[Path, Path | None], prepared: Mapping[Path, Path]) -> None:
+    """What was there before, and nothing else."""
+    for path, kept in older.items():
+        if kept is not None:
+            with suppress(OSError):
+                os.replace(kept, path)  # does nothing where both are the same file still
+        elif not prepared[path].exists():
+            _remove([path])
+    _remove([*prepared.values(), *(kept for kept in older.values() if kept)])
 
 
 def _temporary(path: Path) -> Path:

@@ -1,10 +1,11 @@
 """The journal of everything that resumes: runs, reports, refined masks, diagnoses; banks compare their settings by it too.
 
     FOLDER/HEAD   the identity: all on which the results depend; written once, a folder begun with another one is refused
-    FOLDER/LINES  one line of JSON a finished item, with its own checksum, appended when its files are on the disk
+    FOLDER/LINES  one line of JSON a finished item, with its own checksum and that of the line before it, appended when its
+                  files are on the disk
 
 A kill may cut the last line: it is taken off when the journal is opened again, and its item is done anew. A line that was
-edited or damaged is refused by its number.
+edited, damaged, moved or taken out is refused by its number; ``surviving`` has those that are whole.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from segwright.errors import InputError
 from segwright.files.places import Place
-from segwright.files.record import encode_record
+from segwright.files.record import encode_record, plain
+from segwright.files.seal import seal, unseal
 from segwright.untrusted import decode_object
 
-_CHECK = re.compile(rb',"check":"([0-9a-f]{8})"}$')
+START = "0" * 8  # what stands for the checksum before the first line
+REPAIR = "run: segwright doctor --repair"
+_CHECK = re.compile(rb',"after":"([0-9a-f]{8})","check":"([0-9a-f]{8})"}$')
 T = TypeVar("T")
 
 
@@ -38,7 +42,8 @@ class Journal:
             advice: what else can be done about a folder with another identity.
         """
         self.place, self.head, self.lines = place, head, lines
-        self._identity, self._advice = encode_record(identity), advice
+        self._identity, self._advice = decode_object(encode_record(identity)), advice
+        self._last = START
         self.begun = False
 
     def open(self) -> bytes:
@@ -53,7 +58,7 @@ class Journal:
         if content is None:
             return b""
         try:
-            check_same(self._read(content), json.loads(self._identity), self.place.path("").rstrip("/"), self._advice)
+            check_same(read_head(content, self.place.path(self.head)), self._identity, self._folder, self._advice)
         except InputError:
             self.place.close()
             raise
@@ -62,6 +67,7 @@ class Journal:
         whole = whole_lines(found)
         if whole != found:
             self.place.write({self.lines: whole})
+        self._last = last_check(whole)
         return whole
 
     def begin(self, files: Mapping[str, bytes] | None = None) -> None:
@@ -69,23 +75,27 @@ class Journal:
         if not self.begun:
             self.place.open()
             self.place.remove(self.lines)
-            self.place.write({self.head: self._identity, **(files or {})})
-            self.begun = True
+            self.place.write({self.head: seal(self._identity), **(files or {})})
+            self.begun, self._last = True, START
         elif files:
             self.place.write(files)
 
-    def add(self, line: bytes, files: Mapping[str, bytes] | None = None) -> None:
-        """Keep an item: its files, then its line; both are on the disk when this returns.
+    def add(self, *lines: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> None:
+        """Keep items: their files, then their lines; both are on the disk when this returns.
 
         Raises:
             OutputError: they cannot be written.
         """
         self.begin(files)
-        self.place.append(self.lines, line)
+        content = encode_lines(lines, self._last)
+        self.place.append(self.lines, content)
+        self._last = last_check(content, self._last)
 
-    def replace(self, lines: bytes) -> None:
+    def replace(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Other lines in place of all."""
-        self.place.write({self.lines: lines})
+        content = encode_lines(lines)
+        self.place.write({self.lines: content})
+        self._last = last_check(content)
 
     def clear(self) -> None:
         """Take head and lines out."""
@@ -97,40 +107,97 @@ class Journal:
         """Let other processes in."""
         self.place.close()
 
-    def _read(self, content: bytes) -> dict[str, Any]:
-        try:
-            return decode_object(content)
-        except ValueError:
-            raise InputError(f"{self.place.path(self.head)!r} is damaged; remove it, or choose another folder") from None
+    @property
+    def _folder(self) -> str:
+        return self.place.path("").rstrip("/")
 
 
-def encode_line(content: Mapping[str, Any]) -> bytes:
-    """A line of JSON that ends in the CRC-32 of what stands before it."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()[:-1]
+def read_head(content: bytes, file: str) -> dict[str, Any]:
+    """An identity as it was written.
+
+    Raises:
+        InputError: damaged or edited, or an earlier version's.
+    """
+    try:
+        return unseal(content)
+    except ValueError as error:
+        raise InputError(f"{file!r} is damaged ({error}); remove it, or choose another folder") from None
+
+
+def encode_line(content: Mapping[str, Any], after: str = START) -> bytes:
+    """A line of JSON that ends in the checksum of the line before it, and the CRC-32 of all that stands before that."""
+    body = json.dumps(plain(content), ensure_ascii=False, separators=(",", ":")).encode()[:-1] + b',"after":"%s"' % after.encode()
     return body + b',"check":"%08x"}\n' % zlib.crc32(body)
 
 
+def encode_lines(contents: Iterable[Mapping[str, Any]], after: str = START) -> bytes:
+    """Lines, each of which knows the one before it."""
+    lines = []
+    for content in contents:
+        lines.append(encode_line(content, after))
+        after = last_check(lines[-1])
+    return b"".join(lines)
+
+
 def decode_lines(content: bytes, read: Callable[[bytes], T], file: str) -> Iterator[T]:
-    """What ``encode_line`` wrote, line by line, checked against its checksums.
+    """What ``encode_lines`` wrote, line by line, checked against its checksums.
 
     Args:
         read: what makes something of a line; a ValueError says that it cannot.
 
     Raises:
-        InputError: a line that was damaged or edited.
+        InputError: a line that was damaged or edited, or the lines before it were.
     """
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line:
-            continue
-        check = _CHECK.search(line)
+    last = START
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
         try:
-            if check is None or int(check[1], 16) != zlib.crc32(line[: check.start()]):
-                raise ValueError("its checksum is another one")
-            found = read(line)
+            before, check = _checked(line)
+            if before != last:
+                raise ValueError("the line before it is another one")
+            found, last = read(line), check
         except ValueError as error:
-            advice = "take it out and start again to do its item anew, or choose another folder"
-            raise InputError(f"line {number} of {file!r} is damaged ({error}); {advice}") from None
+            raise InputError(f"line {number} of {file!r} is damaged ({error}); {REPAIR}, then start again") from None
         yield found
+
+
+def surviving(content: bytes, read: Callable[[bytes], T]) -> tuple[list[T], list[int]]:
+    """What ``read`` makes of the lines that are whole by their own checksum, and the numbers of the others.
+
+    The number of a line that follows others than it did is among these too, though the line itself is kept.
+    """
+    found: list[T] = []
+    wrong: list[int] = []
+    after: str | None = START
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else (), 1):
+        try:
+            before, check = _checked(line)
+            found.append(read(line))
+        except ValueError:
+            wrong.append(number)
+            after = None  # what follows it cannot know
+            continue
+        if after not in (None, before):
+            wrong.append(number)
+        after = check
+    return found, wrong
+
+
+def last_check(lines: bytes, otherwise: str = START) -> str:
+    """The checksum of the last of some whole lines."""
+    check = _CHECK.search(lines[-80:].rstrip(b"\n"))
+    return check[2].decode() if check else otherwise
+
+
+def _checked(line: bytes) -> tuple[str, str]:
+    """The checksums of the line before and of this one.
+
+    Raises:
+        ValueError: it was damaged or edited.
+    """
+    check = _CHECK.search(line)
+    if check is None or int(check[2], 16) != zlib.crc32(line[: check.start(2) - len(b',"check":"')]):
+        raise ValueError("its checksum is another one")
+    return check[1].decode(), check[2].decode()
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: object, advice: str = "") -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from segwright.errors import InputError, OutputError
-from segwright.files.disk import TEMPORARY, Content, write_all
+from segwright.files.disk import TEMPORARY, synced, write_all
 from segwright.files.lock import lock
+from segwright.files.seal import digest
 from segwright.untrusted import read_bounded, safe_name
 
 FLUSH = 10.0  # seconds between two copies of a growing file to an object store
@@ -26,6 +27,9 @@ class Place(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """None if it is not there."""
+
+    def holds(self, name: str, check: str) -> bool:
+        """A file of these bytes (``files.seal.digest``); a store that would have to send it says only whether it is there."""
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Each is there in full or not at all."""
@@ -96,8 +100,15 @@ class Local:
         except OSError as error:
             raise InputError(f"{self.path(name)!r} cannot be read ({error.strerror or error})") from error
 
+    def holds(self, name: str, check: str) -> bool:
+        try:
+            content = self.read(name)
+        except InputError:  # a folder in its place, or no permission
+            return False
+        return content is not None and digest(content) == check
+
     def write(self, files: Mapping[str, bytes]) -> None:
-        write_all({self._within(name): _synced(data) for name, data in files.items()})
+        write_all({self._within(name): synced(data) for name, data in files.items()})
 
     def append(self, name: str, data: bytes) -> None:
         try:
@@ -196,6 +207,9 @@ class Remote:
         except Exception as error:  # each kind of store raises its own
             raise InputError(f"{self.path(name)!r} cannot be read ({reason(error)}); check your access to it") from error
 
+    def holds(self, name: str, check: str) -> bool:
+        return self.exists(name)
+
     def write(self, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             self._growing.pop(name, None)
@@ -245,17 +259,6 @@ def _inside(name: str) -> str:
         return safe_name(name) if name else name
     except ValueError as error:
         raise InputError(f"{error}; results are written and read inside their folder only") from None
-
-
-def _synced(data: bytes) -> Content:
-    """Content that is on the disk before its file gets its name, so that a power cut leaves no empty file under it."""
-
-    def write(file: BinaryIO) -> None:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-    return write
 
 
 def reason(error: BaseException) -> str:

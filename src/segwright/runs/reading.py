@@ -16,6 +16,7 @@ from segwright.errors import InputError
 from segwright.files.journal import whole_lines
 from segwright.files.masks import read_label_map
 from segwright.files.places import Place, find_place, is_url
+from segwright.files.seal import digest
 from segwright.images import natural
 from segwright.runs.store import MANIFEST, RUN, Line, parse_manifest, parse_run
 from segwright.untrusted import decode
@@ -89,6 +90,7 @@ class Collection:
         done: the manifest's lines of photos that are done, by name in natural order.
         failed: those of photos that failed, by photo.
         root: the folder or URL that holds all photos.
+        cut: a kill or damage cut the manifest's last line, so a photo more may have been done.
     """
 
     place: Place
@@ -97,6 +99,7 @@ class Collection:
     done: tuple[Line, ...]
     failed: tuple[Line, ...]
     root: str
+    cut: bool = False
 
     def record(self, line: Line) -> Record:
         """NAME.json's content.
@@ -105,7 +108,7 @@ class Collection:
             InputError: missing or damaged.
         """
         try:
-            return decode(self._read(f"{line.name}.json"), Record)
+            return decode(self._read(line, ".json"), Record)
         except ValueError as error:
             where = self.place.path(f"{line.name}.json")
             raise InputError(f"{where!r} is damaged ({error}); run segwright segment --restart") from None
@@ -118,7 +121,7 @@ class Collection:
         """
         for line in self.done:
             record = self.record(line)
-            labels = read_label_map(io.BytesIO(self._read(f"{line.name}.png")))
+            labels = read_label_map(io.BytesIO(self._read(line, ".png")))
             words = {one.word for one in record.segments}
             if (labels.shape[1], labels.shape[0]) != record.size or not words <= set(self.words):
                 raise InputError(
@@ -131,10 +134,13 @@ class Collection:
         """A photo's path below ``root``, with forward slashes."""
         return photo[len(self.root) :].replace(os.sep, "/").lstrip("/")
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, line: Line, ending: str) -> bytes:
+        """One of a photo's files, as it was written."""
+        name = f"{line.name}{ending}"
         content = self.place.read(name)
-        if content is None:
-            raise InputError(f"{self.place.path(name)!r} is missing; start segwright segment again to do its photo anew")
+        if content is None or digest(content) != line.files[ending]:
+            what = "is missing" if content is None else "was edited or damaged"
+            raise InputError(f"{self.place.path(name)!r} {what}; start segwright segment again to do its photo anew")
         return content
 
 
@@ -142,15 +148,18 @@ def open_run(folder: str | os.PathLike[str]) -> Collection:
     """The run in a folder or URL, as far as it is done.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, it is damaged, or another version wrote it.
     """
     place = find_place(folder)
     run = parse_run(place.read(RUN), place)
-    lines = {line.photo: line for line in parse_manifest(whole_lines(place.read(MANIFEST) or b""), place)}
+    found = place.read(MANIFEST) or b""
+    lines = {line.photo: line for line in parse_manifest(whole_lines(found), place)}
     done = sorted((line for line in lines.values() if line.name), key=lambda line: natural(PurePosixPath(str(line.name))))
     failed = sorted((line for line in lines.values() if not line.name), key=lambda line: natural(PurePosixPath(line.photo)))
     words = tuple(run["words"]) if run.get("words") else tuple(sorted({word for line in done for word in line.words}))
-    return Collection(place, run, words, tuple(done), tuple(failed), _root([line.photo for line in done]))
+    return Collection(
+        place, run, words, tuple(done), tuple(failed), _root([line.photo for line in done]), not found.endswith(b"\n")
+    )
 
 
 def _root(photos: list[str]) -> str:

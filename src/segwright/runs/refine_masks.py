@@ -11,16 +11,18 @@ from typing import Any
 
 from segwright.errors import InputError, OutputError, SegwrightError
 from segwright.files.coarse_masks import TRUST, find_mask, read_coarse
-from segwright.files.journal import Journal, decode_lines, encode_line
+from segwright.files.journal import Journal, decode_lines
 from segwright.files.masks import encode_label_map
 from segwright.files.names import plan_names
 from segwright.files.places import Local
 from segwright.files.record import plain, versions
+from segwright.files.seal import digest
 from segwright.images import find_photos, read
 from segwright.refine import CRF, G4Seg, Refiner
 from segwright.refine.pipeline import Row, parse_refiners, refine
+from segwright.runs.sources import open_signed, signature
 from segwright.types import Segmentation
-from segwright.untrusted import decode
+from segwright.untrusted import decode, safe_name
 from segwright.weights import Networks, load
 
 RUN_FILE, LINES = "segwright-refine.json", "segwright-refine.jsonl"
@@ -127,14 +129,17 @@ class _Job:
 
     def key(self, photo: Path, mask: Path) -> list[Any]:
         """The files that a result is made from: another one, or a changed one, gives another key."""
-        return [[f.name, (s := f.stat()).st_size, s.st_mtime_ns] for f in (photo, mask)]
+        return [plain([file.name, signature(file)]) for file in (photo, mask)]
 
-    def run(self, photo: Path, mask: Path) -> Segmentation:
-        image = read(photo)
-        coarse = read_coarse(mask, (image.shape[0], image.shape[1]), self.words, self.settings.trust)
+    def run(self, photo: Path, mask: Path) -> tuple[Segmentation, list[Any]]:
+        """The result, and the key of just the bytes that it was made from."""
+        image, first = open_signed(photo, read)
+        size = (image.shape[0], image.shape[1])
+        coarse, second = open_signed(mask, lambda file: read_coarse(Path(file), size, self.words, self.settings.trust))
+        key = [plain([file.name, known]) for file, known in ((photo, first), (mask, second))]
         scores = refine(image, coarse, self.settings.row, self.networks)
         notes = {"mask": str(mask), "refine": self.identity["refine"], "trust": self.settings.trust}
-        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
+        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes), key
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,10 @@ class _Entry:
 
     file: str
     made_from: list[Any]
+    check: str  # of the file
+
+    def __post_init__(self) -> None:
+        safe_name(self.file)
 
 
 class _Log:
@@ -151,12 +160,12 @@ class _Log:
     def __init__(self, folder: Path, job: _Job) -> None:
         self.folder = folder
         self._journal = Journal(Local(folder, "refinement"), job.identity, RUN_FILE, LINES)
-        self._made: dict[str, Any] = {}
+        self._made: dict[str, _Entry] = {}
 
     def __enter__(self) -> _Log:
         try:
             lines = decode_lines(self._journal.open(), partial(decode, kind=_Entry), str(self.folder / LINES))
-            self._made = {line.file: line.made_from for line in lines}
+            self._made = {line.file: line for line in lines}
         except BaseException:
             self._journal.close()
             raise
@@ -166,12 +175,14 @@ class _Log:
         self._journal.close()
 
     def has(self, file: Path, key: list[Any]) -> bool:
-        return file.is_file() and self._made.get(self._name(file)) == key
+        """It was made from these files, and is as it was written."""
+        made = self._made.get(self._name(file))
+        return made is not None and made.made_from == key and self._journal.place.holds(made.file, made.check)
 
     def keep(self, file: Path, key: list[Any], content: bytes) -> None:
-        name = self._name(file)
-        self._journal.add(encode_line({"file": name, "made_from": key}), {name: content})
-        self._made[name] = key
+        made = _Entry(self._name(file), key, digest(content))
+        self._journal.add(vars(made), files={made.file: content})
+        self._made[made.file] = made
 
     def _name(self, file: Path) -> str:
         return Path(os.path.relpath(file, self.folder)).as_posix()
@@ -182,7 +193,7 @@ def _each(
 ) -> Iterator[Refined]:
     with log:
         for photo in photos:
-            file = Path(f"{stems[photo]}.png")
+            file = Path(plain(f"{stems[photo]}.png"))
             try:
                 yield _one(photo, masks, root, file, log, job=job)
             except OutputError:
@@ -204,9 +215,8 @@ def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, *, 
             raise InputError(f"{str(needed)!r} cannot be opened: there is no such file")
     if file.resolve() == mask.resolve():
         raise InputError(f"the result would replace the mask {str(mask)!r}; choose another folder for it")
-    key = job.key(photo, mask)
-    if log.has(file, key):
+    if log.has(file, job.key(photo, mask)):
         return Refined(photo, file)
-    done = job.run(photo, mask)
+    done, key = job.run(photo, mask)
     log.keep(file, key, encode_label_map(done.labels))
     return Refined(photo, file, replace(done, notes=done.notes))

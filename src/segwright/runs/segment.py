@@ -22,6 +22,7 @@ from segwright.types import Segmentation
 from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
 
+FORMAT = 4  # of run.json and manifest.jsonl
 BATCH = 4  # photos through the networks at once
 ENGINES = ("local", "ray")
 
@@ -103,10 +104,8 @@ def identity(method: Any, words: Sequence[str] | None, engine: str = "local") ->
     """What run.json says: all on which a mask depends. Places, batch, workers and engine are not among it."""
     known = as_source(method).identity(words is not None, elsewhere=engine == "ray")
     made = as_source(method).made_for(None if words is None else split_names(words)[0])
-    spelled_words = None if words is None else spelled(words)
-    return {
-        "format": 3, **known, "words": spelled_words, "seed": known["settings"].get("seed"), **({"made": made} if made else {}),
-    }  # fmt: skip
+    given = {"words": None if words is None else spelled(words), "seed": known["settings"].get("seed")}
+    return {"format": FORMAT, **known, **given, **({"made": made} if made else {})}
 
 
 def _check(source: MethodSpec | Loaded, batch: int, workers: int, engine: str) -> None:

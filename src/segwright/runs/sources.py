@@ -6,8 +6,9 @@ import glob
 import hashlib
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeVar
 
 from segwright.errors import InputError
 from segwright.files.places import file_system, is_url, reason
@@ -15,10 +16,13 @@ from segwright.images import KINDS, find_photos, is_photo, natural, read
 from segwright.types import Image
 from segwright.untrusted import TEXT_MOST, open_regular, read_bounded
 
-SAMPLE = 1 << 18  # bytes
+WHOLE = 64_000_000  # bytes of a photo of which all are hashed
+SAMPLE, SAMPLES = 1 << 20, 16  # bytes of a piece of a larger one, and how many of them
+READINGS = 3  # of a photo that is replaced meanwhile
 PHOTO_MOST = 1_000_000_000  # bytes of a photo's file
 LISTS = (".txt", ".lst", ".list")  # suffixes of a file with one path a line
 Photo = Path | str  # a str is a URL
+T = TypeVar("T")
 
 
 def find(sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Photo]:
@@ -45,21 +49,30 @@ def key(photo: Photo) -> str:
 
 
 def signature(photo: Photo) -> str | None:
-    """What tells a photo from another one put in its place: bytes, and a hash of its first and last ``SAMPLE``.
+    """What tells a photo from another one put in its place: its bytes, and a hash of them all.
 
-    A change in the middle that keeps the size is not seen. None for URLs, and where the photo is not there.
+    Of a file above ``WHOLE`` bytes the hash is of ``SAMPLES`` pieces, spread evenly, and of its time. None for URLs, and where the
+    photo is not there.
     """
     if is_url(photo):
         return None
     try:
         with open_regular(photo) as file:
-            size = os.fstat(file.fileno()).st_size
-            known = hashlib.sha256(file.read(SAMPLE))
-            file.seek(max(0, size - SAMPLE))
-            known.update(file.read(SAMPLE))
-        return f"{size} {known.hexdigest()[:16]}"
-    except (OSError, ValueError):
+            return _signature(file)
+    except (OSError, ValueError, InputError):
         return None
+
+
+def _signature(file: BinaryIO) -> str:
+    about = os.fstat(file.fileno())
+    if about.st_size <= WHOLE:
+        known = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+    else:
+        known = hashlib.sha256(str(about.st_mtime_ns).encode())
+        for number in range(SAMPLES):
+            file.seek((about.st_size - SAMPLE) * number // (SAMPLES - 1))
+            known.update(file.read(SAMPLE))
+    return f"{about.st_size} {known.hexdigest()[:16]}"
 
 
 def open_photo(photo: Photo) -> Image:
@@ -73,6 +86,29 @@ def open_photo(photo: Photo) -> Image:
     stream = _Named(file_bytes(photo))
     stream.name = str(photo)
     return read(stream)
+
+
+def open_signed(photo: Photo, read: Callable[[Photo], T]) -> tuple[T, str | None]:
+    """What ``read`` makes of a photo, and the signature of just those bytes.
+
+    Raises:
+        InputError: as ``read``, or the photo is another one whenever it has been read.
+    """
+    for _ in range(READINGS):
+        before, known = _stamp(photo), signature(photo)
+        made = read(photo)
+        if _stamp(photo) == before:
+            return made, known
+    raise InputError(f"{str(photo)!r} changes while it is read; start again when nothing writes to it")
+
+
+def _stamp(photo: Photo) -> tuple[int, ...] | None:
+    """Which file lies there, and when it was last changed."""
+    try:
+        about = None if is_url(photo) else os.stat(photo)
+    except (OSError, ValueError):
+        return None
+    return about and (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
 def file_bytes(file: Photo) -> bytes:

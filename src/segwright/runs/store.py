@@ -5,25 +5,25 @@
     RUN/NAME.png, NAME.overlay.png, NAME.json
 
 A kill may cut the last line: it is taken off when the run is opened again, and its photo is done anew. A photo that is
-done but whose files are gone, or in whose place another photo lies, is done anew as well. Until the first photo is done no
-file is written.
+done but whose files are gone or were edited, or in whose place another photo lies, is done anew as well. Until the first
+photo is done no file is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segwright.errors import InputError
-from segwright.files.journal import Journal, decode_lines, encode_line, whole_lines
+from segwright.files.journal import Journal, decode_lines, read_head, whole_lines
 from segwright.files.names import ENDINGS, plan_names
 from segwright.files.places import Place
-from segwright.files.record import plain
+from segwright.files.seal import digest
 from segwright.runs.sources import Photo, key, signature
-from segwright.untrusted import decode, decode_object, safe_name
+from segwright.untrusted import convert, decode, safe_name
 
 RUN, MANIFEST = "run.json", "manifest.jsonl"
 ORDER = (".json", ".overlay.png", ".png")  # a lone NAME.png would pass for a photo, so it comes last
@@ -43,6 +43,7 @@ class Line:
         seconds: its share of the work, reading and encoding included.
         size: (width, height); None if it failed.
         signature: of the photo's file, see ``segwright.runs.sources.signature``; another one is done anew.
+        files: ending -> ``files.seal.digest`` of each of its files; one that was edited is done anew.
     """
 
     photo: str
@@ -53,15 +54,20 @@ class Line:
     seconds: float = 0.0
     size: tuple[int, int] | None = None
     signature: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in ("done", "failed") or (self.status == "done") != (self.name is not None):
             raise ValueError(f"status {self.status!r} does not go with name {self.name!r}")
         if self.name is not None:
             safe_name(self.name)
+        if set(self.files) != (set(ENDINGS) if self.name else set()):
+            raise ValueError(f"checksums of {sorted(self.files)} do not go with status {self.status!r}")
 
-    def encode(self) -> bytes:
-        return encode_line(plain(asdict(self)))
+    @property
+    def checks(self) -> dict[str, str]:
+        """File -> checksum."""
+        return {f"{self.name}{ending}": check for ending, check in self.files.items()}
 
 
 class Store:
@@ -110,10 +116,11 @@ class Store:
             OutputError: it cannot be written.
         """
         named = {f"{line.name}{ending}": files[ending] for ending in ORDER if ending in files}
+        line = replace(line, files={ending: digest(content) for ending, content in files.items()})
         if not self._journal.begun and not named:
             self._waiting.append(line)
             return
-        self._journal.add(b"".join(one.encode() for one in (*self._waiting, line)), named)
+        self._journal.add(*map(asdict, (*self._waiting, line)), files=named)
         self._waiting.clear()
 
     def plan(self, photos: Sequence[Photo], folder: Path) -> dict[str, str]:
@@ -127,17 +134,16 @@ class Store:
         """Read the manifest, and write it anew if it holds photos that are to be done again."""
         lines = {line.photo: line for line in parse_manifest(content, self.place)}
         kept = {photo: line for photo, line in lines.items() if self._stays(line)}
-        whole = b"".join(line.encode() for line in kept.values())
-        if whole != content:
-            self._journal.replace(whole)
-        self.lines = {photo: Line(photo, line.status, line.name, reason=line.reason) for photo, line in kept.items()}
+        if len(kept) != content.count(b"\n"):
+            self._journal.replace(map(asdict, kept.values()))
+        self.lines = {photo: replace(line, words=(), signature=None) for photo, line in kept.items()}
 
     def _stays(self, line: Line) -> bool:
+        if signature(line.photo) not in (None, line.signature):
+            return False  # another photo lies there now
         if line.status == "failed":
             return not self._retry
-        if line.signature is not None and signature(line.photo) not in (None, line.signature):
-            return False  # another photo lies there now
-        return all(self.place.exists(f"{line.name}{ending}") for ending in ENDINGS)
+        return all(self.place.holds(name, check) for name, check in line.checks.items())
 
     def _remove(self) -> None:
         content = self.place.read(MANIFEST) or b""
@@ -164,9 +170,10 @@ def parse_run(content: bytes | None, place: Place) -> dict[str, Any]:
     """
     if content is None:
         raise InputError(f"{place.path(RUN)!r} is not there; expected a folder that segwright segment wrote")
+    run = read_head(content, place.path(RUN))
     try:
-        head = decode(content, Head)
-        return decode_object(content) | {"versions": {"segwright": None, **head.versions}, "method": head.method}
+        head = convert(run, Head)
+        return run | {"versions": {"segwright": None, **head.versions}, "method": head.method}
     except ValueError as error:
         raise InputError(f"{place.path(RUN)!r} is damaged ({error}); expected what segwright segment wrote") from None
 

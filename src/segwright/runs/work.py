@@ -13,7 +13,7 @@ from segwright.errors import InputError, SegwrightError
 from segwright.files.record import segments
 from segwright.files.save import encode
 from segwright.methods.base import Method
-from segwright.runs.sources import Photo, open_photo, signature
+from segwright.runs.sources import Photo, open_photo, open_signed
 from segwright.types import Image, Segmentation
 
 Many = Callable[[Sequence[Image], Sequence[str] | None], list[Segmentation]]
@@ -61,13 +61,20 @@ def open_all(photos: Sequence[Photo]) -> list[Opened]:
     """Each photo, or the error that stopped it, the seconds that it took, and its signature."""
     opened: list[Opened] = []
     for photo in photos:
-        begun, known = time.perf_counter(), signature(photo)
+        begun = time.perf_counter()
         try:
-            image: Image | SegwrightError = open_photo(photo)
-        except SegwrightError as error:
-            image = error
+            image, known = open_signed(photo, _image)
+        except SegwrightError as error:  # one that changes all the time has no signature
+            image, known = error, None
         opened.append((photo, image, time.perf_counter() - begun, known))
     return opened
+
+
+def _image(photo: Photo) -> Image | SegwrightError:
+    try:
+        return open_photo(photo)
+    except SegwrightError as error:
+        return error
 
 
 def make_batch(many: Many, opened: Sequence[Opened], words: Sequence[str] | None, keep: bool = False) -> list[Made]:

@@ -27,10 +27,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from segwright.errors import InputError, OutputError
-from segwright.files.disk import TEMPORARY, atomic_write
+from segwright.files.disk import TEMPORARY, atomic_write, synced
 from segwright.files.journal import flat
 from segwright.files.record import plain
-from segwright.untrusted import decode, read_bounded, safe_name
+from segwright.files.seal import seal, unseal
+from segwright.untrusted import convert, read_bounded, safe_name
 
 FORMAT = 1
 KINDS = ("thing", "stuff")
@@ -120,8 +121,7 @@ class Bank:
         if not (path / "bank.json").exists():
             if path.is_dir() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
                 raise InputError(f"{str(path)!r} is no bank and not empty; choose a new folder for the bank")
-            text = json.dumps({"format": FORMAT, "settings": wanted}, indent=2, ensure_ascii=False)
-            atomic_write(path / "bank.json", (text + "\n").encode())
+            atomic_write(path / "bank.json", synced(seal({"format": FORMAT, "settings": wanted})))
         bank = cls.open(path)
         have, want = flat(bank.settings), flat(wanted)
         for key in [*want, *have]:
@@ -174,7 +174,7 @@ class Bank:
         files = {name: hashlib.sha256(_read(folder / name)).hexdigest() for name in names}
         number = 1 + max((e.number for e in self.entries().values()), default=0)
         content = {"word": word, "kind": kind, "number": number, "files": files}
-        atomic_write(folder / "word.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        atomic_write(folder / "word.json", synced(seal(content)))
         return Entry(word, kind, number, folder, files)
 
     def verify(self) -> list[str]:
@@ -229,7 +229,7 @@ class Bank:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A safetensors file, whole or not at all; the same tensors give the same bytes."""
-    atomic_write(path, save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
+    atomic_write(path, synced(save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor] | None:
@@ -265,7 +265,7 @@ def _read_as(path: Path, kind: type[T]) -> T:
     """
     content = _read(path)
     try:
-        return decode(content, kind)
+        return convert(unseal(content, needed=False), kind)
     except ValueError as error:
         raise InputError(f"{path} is cut short or was edited ({error}); make the bank or the word again") from None
 

@@ -13,7 +13,8 @@ from segwright.runs.exports import coco, cvat, label_studio, labelme, parquet, v
 from segwright.runs.exports.objects import ExportSettings
 from segwright.runs.exports.target import Target
 from segwright.runs.reading import Collection, open_run
-from segwright.runs.sources import file_bytes
+from segwright.runs.sources import file_bytes, open_signed
+from segwright.runs.store import Line
 
 Writer = Callable[[Collection, ExportSettings], Iterator[tuple[str, bytes]]]
 # name -> what writes it, the kinds of masks that it holds (its own choice first), where it wants photos
@@ -57,5 +58,15 @@ def export(run: str | os.PathLike[str], format: str, out: str | os.PathLike[str]
             target.write(name, content)
         for line in collection.done if chosen.copy_photos else ():
             name = os.path.join(photos, f"{line.name}{os.path.splitext(line.photo)[1]}")
-            target.write(name, file_bytes(line.photo))
+            target.write(name, _photo(line))
         return target.files
+
+
+def _photo(line: Line) -> bytes:
+    """The photo's file, if it is still the one that was segmented."""
+    content, known = open_signed(line.photo, file_bytes)
+    if known != line.signature:
+        raise InputError(
+            f"another photo than was segmented lies at {line.photo!r} now; start segwright segment again to do it anew"
+        )
+    return content

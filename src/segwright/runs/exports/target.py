@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from segwright.errors import InputError
-from segwright.files.journal import decode_lines, encode_line, whole_lines
+from segwright.files.journal import START, decode_lines, encode_line, last_check, whole_lines
 from segwright.files.places import Place
 from segwright.runs.store import MANIFEST, RUN
 from segwright.untrusted import decode
@@ -20,6 +20,7 @@ class Target:
         self.place = place
         self.files: list[str] = []  # written this time
         self._own: set[str] = set()
+        self._last = START  # checksum of the last line
 
     def __enter__(self) -> Target:
         """Raises:
@@ -30,7 +31,11 @@ class Target:
             raise InputError(f"{self.place.path('').rstrip('/')!r} holds a run; choose another folder for the export with -o")
         self.place.open()
         try:
-            lines = whole_lines(self.place.read(WRITTEN) or b"")
+            found = self.place.read(WRITTEN) or b""
+            lines = whole_lines(found)
+            if lines != found:  # a kill cut the last one
+                self.place.write({WRITTEN: lines})
+            self._last = last_check(lines)
             self._own = {row["file"] for row in decode_lines(lines, partial(decode, kind=dict[str, str]), self.place.path(WRITTEN))}
         except BaseException:
             self.place.close()
@@ -50,7 +55,9 @@ class Target:
         if name not in self._own:
             if self.place.exists(name):
                 raise InputError(f"{self.place.path(name)!r} was written by somebody else; take it away, or choose another -o")
-            self.place.append(WRITTEN, encode_line({"file": name}))
+            line = encode_line({"file": name}, self._last)
+            self.place.append(WRITTEN, line)
             self._own.add(name)
+            self._last = last_check(line)
         self.place.write({name: content})
         self.files.append(self.place.path(name))

@@ -54,7 +54,7 @@ def coco(segmentation: Segmentation, photo: str) -> bytes:
     """What ``segwright export --format coco`` writes for a run of this photo."""
     found = tuple(segments(segmentation))
     one = Done(photo, photo, Path(photo).stem, segmentation.words, segmentation.labels.astype(np.int64), found)
-    run = _Single(Local(Path()), {"versions": versions()}, segmentation.words, (), (), "", one)
+    run = _Single(Local(Path()), {"versions": versions()}, segmentation.words, (), (), "", photo=one)
     return next(content for _, content in write_coco(run, ExportSettings()))
 
 
