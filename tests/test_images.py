@@ -8,6 +8,7 @@ import time
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -410,3 +411,25 @@ def test_strips_of_any_height_give_the_same(orientation: int, monkeypatch: pytes
     whole = images.read(saved(picture, "PNG", exif=exif))
     monkeypatch.setattr("segwright.images.STRIP", 100)
     assert np.array_equal(images.read(saved(picture, "PNG", exif=exif)), whole)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "named"),
+    [("WEBP", {}, "WEBP"), ("JPEG2000", {}, "JPEG2000"), ("AVIF", {}, "AVIF"), ("JPEG", {"progressive": True}, "progressive JPEG")],
+)
+def test_formats_whose_decoders_need_much_memory_have_limits_of_their_own(
+    kind: str, options: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.BytesIO()
+    try:
+        Pillow.new("RGB", (64, 64)).save(stream, kind, **options)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow writes no {kind}")
+    assert images.read(io.BytesIO(stream.getvalue())).shape == (64, 64, 3)
+    monkeypatch.setitem(images.MAX_OF, named, 64 * 64 - 1)
+    with pytest.raises(InputError, match=rf"64x64 pixels; of {named} at most 4,095 are read, for its memory: make it smaller"):
+        images.read(io.BytesIO(stream.getvalue()))
+    if "progressive" in named:
+        plain = io.BytesIO()
+        Pillow.new("RGB", (64, 64)).save(plain, kind)
+        assert images.read(io.BytesIO(plain.getvalue())).shape == (64, 64, 3)

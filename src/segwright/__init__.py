@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from segwright.files.overlay import overlay as overlay
     from segwright.files.save import save as save
     from segwright.images import read as read
+    from segwright.mending.doctor import doctor as doctor
     from segwright.methods import METHODS as METHODS
     from segwright.methods import list_methods as list_methods
     from segwright.methods import load_method as load_method
@@ -71,6 +72,7 @@ _HOMES = {
     "table": "segwright.evaluation.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
     "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
     "serve": "segwright.server.page", "fetch": "segwright.fetching", "examine": "segwright.selfcheck.run",
+    "doctor": "segwright.mending.doctor",
     "list_methods": "segwright.methods", "list_presets": "segwright.presets", "list_datasets": "segwright.datasets",
     "Scores": "segwright.types", "Segmentation": "segwright.types",
 }  # fmt: skip

@@ -28,6 +28,8 @@ from segwright.types import Image, check_image
 
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_768
+# Fewer pixels where the decoder needs more memory beside the picture; up to these, reading stays below 1 GB (docs/limits.md).
+MAX_OF = {"WEBP": 40_000_000, "JPEG2000": 35_000_000, "AVIF": 60_000_000, "progressive JPEG": 50_000_000}
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".jp2", ".j2k"),
@@ -57,7 +59,8 @@ def read(file: str | os.PathLike[str] | BinaryIO) -> Image:
 
     Raises:
         InputError: missing, empty, truncated or damaged file, a folder, no picture, an unsupported kind of pixel,
-            more than ``MAX_PIXELS`` pixels or a side longer than ``MAX_SIDE`` (told from the header, before decoding).
+            more than ``MAX_PIXELS`` pixels (of some formats ``MAX_OF``) or a side longer than ``MAX_SIDE`` (told from the
+            header, before decoding).
     """
     with opened(file) as (picture, name):
         turn, (width, height) = _orientation(picture), picture.size
@@ -82,10 +85,10 @@ def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Pillow.Ima
         try:
             Pillow.init()
             with Pillow.open(stream, formats=[kind for kind in FORMATS if kind in Pillow.OPEN]) as picture:
-                _check_size(picture.size, name)
+                _check_size(picture, name)
                 _mend_transparency(picture)
                 picture.load()
-                _check_size(picture.size, name)
+                _check_size(picture, name)
                 yield picture, name
         except InputError:
             raise
@@ -223,14 +226,18 @@ def _check_ordinary(path: Path, name: str) -> None:
         raise InputError(f"{name} is an empty file; expected a picture ({KINDS})")
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
-    width, height = size
-    if min(size) < 1:
+def _check_size(picture: Pillow.Image, name: str) -> None:
+    (width, height), kind = picture.size, picture.format or ""
+    if min(picture.size) < 1:
         raise InputError(f"{name} claims to be {width}x{height} pixels; expected at least one")
-    if max(size) > MAX_SIDE:
+    if max(picture.size) > MAX_SIDE:
         raise InputError(f"{name} is {width}x{height} pixels; no side may be longer than {MAX_SIDE:,}: cut it up")
     if width * height > MAX_PIXELS:
         raise InputError(f"{name} is {width}x{height} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
+    kind = "progressive JPEG" if kind in ("JPEG", "MPO") and picture.info.get("progressive") else kind
+    if width * height > (most := MAX_OF.get(kind, MAX_PIXELS)):
+        advice = "make it smaller, or save it as PNG or ordinary JPEG"
+        raise InputError(f"{name} is {width}x{height} pixels; of {kind} at most {most:,} are read, for its memory: {advice}")
 
 
 def _reason(error: Exception, name: str) -> str:

@@ -44,6 +44,7 @@ TWINS: dict[str, tuple[Callable[..., Any], ...]] = {
     "presets": (sw.list_presets,),
     "fetch": (sw.fetch,),
     "check": (sw.examine,),
+    "doctor": (sw.doctor,),
     "methods": (sw.list_methods,),
     "diagnose": (sw.diagnose, sw.DiagnoseSettings),
     "serve": (sw.serve,),

@@ -19,6 +19,7 @@ from segwright.cli import (
     check,
     collections,
     diagnose,
+    doctor,
     evaluate,
     fetch,
     methods,
@@ -33,14 +34,14 @@ from segwright.cli.options import EPILOG
 from segwright.errors import SegwrightError
 
 ABOUT = "Cut out of a photograph whatever can be named, with frozen diffusion models and no training."
-COMMANDS = (segment, collections, refine, prototypes, presets, fetch, check, methods, mini, evaluate, diagnose, serve)
+COMMANDS = (segment, collections, refine, prototypes, presets, fetch, check, methods, mini, evaluate, diagnose, doctor, serve)
 WIDTH = 100  # columns of the help
 # What people do, and the commands for it; a test holds them complete.
 GROUPS = {
     "segment": ("segment", "serve", "prototypes", "bank"),
     "understand": ("explain", "diagnose"),
     "refine": ("refine",),
-    "collections": ("overview", "export"),
+    "collections": ("overview", "export", "doctor"),
     "measure": ("evaluate", "compare", "table", "datasets"),
     "weights and methods": ("presets", "fetch", "check", "methods"),
     "miniature world": ("mini",),

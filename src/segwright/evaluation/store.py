@@ -25,7 +25,7 @@ from segwright.files.journal import Journal, decode_lines
 from segwright.files.places import Local
 from segwright.files.record import plain
 from segwright.files.seal import unseal
-from segwright.untrusted import convert, decode, read_bounded
+from segwright.untrusted import convert, decode, read_bounded, safe_name
 
 RUN, PHOTOS, PREDICTIONS = "run.json", "photos.jsonl", "predictions"
 REPORTS = ("report.json", "report.md", "contact.png", "found-against-false-alarms.svg")
@@ -106,7 +106,7 @@ class Store:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """A line of ``photos.jsonl``."""
 
     id: str
@@ -121,6 +121,7 @@ class _Row:
     scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        safe_name(self.id)
         if min(self.size) < 1 or not len(self.truth) == len(self.predicted) == len(self.pixels):
             raise ValueError("its cells do not fit each other")
         if min((0, *self.truth, *self.predicted, *self.pixels)) < 0 or sum(self.pixels) > self.size[0] * self.size[1]:
@@ -133,13 +134,16 @@ class _Row:
         return Record(self.id, self.size, cells, self.seconds, self.asked, self.scores, self.made_from, self.prediction)
 
 
+parse_row = partial(decode, kind=Row)
+
+
 def parse_records(content: bytes, file: Path) -> list[Record]:
     """The lines of ``photos.jsonl``.
 
     Raises:
         InputError: a line is damaged or was edited.
     """
-    return [row.record() for row in decode_lines(content, partial(decode, kind=_Row), str(file))]
+    return [row.record() for row in decode_lines(content, parse_row, str(file))]
 
 
 @dataclass(frozen=True)

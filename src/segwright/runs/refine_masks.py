@@ -143,7 +143,7 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """A line of the journal."""
 
     file: str
@@ -160,11 +160,11 @@ class _Log:
     def __init__(self, folder: Path, job: _Job) -> None:
         self.folder = folder
         self._journal = Journal(Local(folder, "refinement"), job.identity, RUN_FILE, LINES)
-        self._made: dict[str, _Entry] = {}
+        self._made: dict[str, Entry] = {}
 
     def __enter__(self) -> _Log:
         try:
-            lines = decode_lines(self._journal.open(), partial(decode, kind=_Entry), str(self.folder / LINES))
+            lines = decode_lines(self._journal.open(), partial(decode, kind=Entry), str(self.folder / LINES))
             self._made = {line.file: line for line in lines}
         except BaseException:
             self._journal.close()
@@ -180,7 +180,7 @@ class _Log:
         return made is not None and made.made_from == key and self._journal.place.holds(made.file, made.check)
 
     def keep(self, file: Path, key: list[Any], content: bytes) -> None:
-        made = _Entry(self._name(file), key, digest(content))
+        made = Entry(self._name(file), key, digest(content))
         self._journal.add(vars(made), files={made.file: content})
         self._made[made.file] = made
 

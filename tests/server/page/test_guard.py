@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import json
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +23,10 @@ from segwright.files.masks import write_label_map
 from segwright.mini.voc import data_folder
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwright[page]'")
-from segwright.server.page.app import serving
+from segwright.server.page.app import HARD, serving
 from segwright.server.page.guard import HostGuard, uploaded
 from segwright.server.page.parts import FOLDERS, TURNS, Page
+from segwright.server.page.uploads import Limits
 from segwright.server.page.workspace import Workspace
 
 PHOTO = data_folder() / "JPEGImages/val_00003.jpg"
@@ -143,3 +147,63 @@ def test_sessions_without_end_are_forgotten(workspace: Workspace, tmp_path: Path
     assert len(page.turns) == TURNS
     odd: Any = SimpleNamespace(session_hash="../../x" * 99)
     assert page.place(odd).parent == tmp_path / "sessions"
+
+
+def blob(piece: bytes, id: str = "a", type: str = "layer", index: str = "0", files: int = 1) -> Any:
+    return SimpleNamespace(data={"type": type, "index": index, "id": id}, files=[("f", piece)] * files)
+
+
+def encoded(width: int, height: int) -> bytes:
+    stream = io.BytesIO()
+    Pillow.new("1", (width, height)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_paintings_are_bounded() -> None:
+    """Pieces sent ahead of the button filled memory: any number, any length, and a list as long as an index said."""
+    import gradio as gr
+    from fastapi import HTTPException
+
+    from segwright.server.page.painter import bounded
+
+    with gr.Blocks():
+        painter = bounded(gr.ImageEditor(type="numpy"), Limits(megabytes=0.001, megapixels=0.01))
+    small = encoded(10, 10)
+    for attack in (
+        blob(small, index="1000000000"),
+        blob(small, index="-1"),
+        blob(small, index="x"),
+        blob(small, type="else"),
+        blob(small, id="../x"),
+        blob(small, id="x" * 1000),
+        blob(small, files=0),
+        blob(small, files=2),
+        blob(small + bytes(1000)),
+        blob(encoded(101, 100)),
+    ):
+        with pytest.raises(HTTPException) as refused:
+            painter.accept_blobs(attack)
+        assert refused.value.status_code == 413
+    assert painter.blob_storage == {}
+    for number in range(200):
+        painter.accept_blobs(blob(small + bytes(500), id=f"p{number}"))
+        painter.accept_blobs(blob(small, id=f"p{number}", type="background", index="null"))
+    kept = list(painter.blob_storage)
+    assert kept[-1] == "p199"
+    assert len(kept) < 8000 / 500
+    taken = painter.preprocess(painter.data_model(background=None, layers=None, composite=None, id="p199"))
+    assert taken["layers"][0].shape[:2] == (10, 10)
+    assert "p199" not in painter.blob_storage
+
+
+def test_large_requests_are_refused(url: str) -> None:
+    """By what they say of their length, and by what comes."""
+    address = urllib.parse.urlsplit(url)
+    most = int(2 * HARD * Limits().megabytes * 1e6)
+    for stated in (str(most + 1), "1e9", "-1"):
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+        connection.putrequest("POST", "/gradio_api/upload")
+        connection.putheader("Content-Length", stated)
+        connection.endheaders()
+        assert connection.getresponse().status in (400, 413)
+        connection.close()

@@ -17,6 +17,7 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -60,6 +61,7 @@ class _Word:
     kind: Literal["thing", "stuff"]
     number: int
     files: dict[str, str]
+    bank: dict[str, Any] | None = None  # the bank's settings, so that bank.json can be made again
 
     def __post_init__(self) -> None:
         for name in self.files:
@@ -138,13 +140,13 @@ class Bank:
         Raises:
             InputError: a word.json is damaged.
         """
-        found = [self._entry(path.parent) for path in (self.folder / "words").glob("*/word.json")]
+        found = [self.entry(path.parent) for path in (self.folder / "words").glob("*/word.json")]
         return {e.word: e for e in sorted(found, key=lambda e: (e.number, e.word))}
 
     def get(self, word: str) -> Entry | None:
         """A finished word; upper and lower case count as the same."""
         folder = self.path(word)
-        return self._entry(folder) if (folder / "word.json").exists() else None
+        return self.entry(folder) if (folder / "word.json").exists() else None
 
     def path(self, word: str) -> Path:
         """The folder of a word, whether it is there or not: readable letters, and a checksum, so that no two words share one."""
@@ -173,7 +175,7 @@ class Bank:
         names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and not _passing(p))
         files = {name: hashlib.sha256(_read(folder / name)).hexdigest() for name in names}
         number = 1 + max((e.number for e in self.entries().values()), default=0)
-        content = {"word": word, "kind": kind, "number": number, "files": files}
+        content = {"word": word, "kind": kind, "number": number, "files": files, "bank": self.settings}
         atomic_write(folder / "word.json", synced(seal(content)))
         return Entry(word, kind, number, folder, files)
 
@@ -185,11 +187,13 @@ class Bank:
                 wrong.append(f"{path} is unfinished; making its word again resumes there")
                 continue
             try:
-                entry = self._entry(path)
+                entry = self.entry(path)
             except InputError as error:
                 wrong.append(str(error))
                 continue
-            wrong += [self._damaged(entry, path / name) for name, known in entry.files.items() if _checksum(path / name) != known]
+            wrong += [
+                self._damaged(entry, path / name) for name, known in entry.files.items() if self.checksum(entry, name) != known
+            ]
         return wrong
 
     def remove(self, word: str) -> None:
@@ -215,16 +219,37 @@ class Bank:
         for path in self.path(word).rglob(f"{TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
-    def _entry(self, folder: Path) -> Entry:
+    def entry(self, folder: Path) -> Entry:
+        """The finished word in a folder.
+
+        Raises:
+            InputError: its word.json is damaged.
+        """
         path = folder / "word.json"
         made = _read_as(path, _Word)
         if self.path(made.word) != folder:
             raise InputError(f"{path} describes no word of this bank; remove the folder {folder} and make the word again")
         return Entry(made.word, made.kind, made.number, folder, made.files)
 
+    def checksum(self, entry: Entry, name: str) -> str:
+        """SHA-256 of one of a word's files; "" if it is not there."""
+        path = entry.folder / name
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
     def _damaged(self, entry: Entry, path: Path) -> str:
         mend = f"take the word out (segwright bank remove {entry.word!r} {self.folder}) and make it again"
         return f"{path} is missing, cut short or was edited; {mend}"
+
+
+def rebuilt_head(folder: Path) -> bytes | None:
+    """bank.json again, from the words that know it; None where none does, or two do not agree."""
+    known: list[dict[str, Any]] = []
+    for path in sorted((folder / "words").glob("*/word.json")):
+        with suppress(InputError):
+            known += [settings for settings in (_read_as(path, _Word).bank,) if settings is not None]
+    if not known or any(settings != known[0] for settings in known):
+        return None
+    return seal({"format": FORMAT, "settings": known[0]})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -268,10 +293,6 @@ def _read_as(path: Path, kind: type[T]) -> T:
         return convert(unseal(content, needed=False), kind)
     except ValueError as error:
         raise InputError(f"{path} is cut short or was edited ({error}); make the bank or the word again") from None
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _passing(path: Path) -> bool:

@@ -22,7 +22,7 @@ from segwright.errors import InputError
 from segwright.images import read
 from segwright.mini.voc import data_folder
 from segwright.server.page import diagnose_tab, prototypes_tab, refine_tab, segment_tab, why_tab
-from segwright.server.page.guard import HostGuard
+from segwright.server.page.guard import BodyGuard, HostGuard
 from segwright.server.page.parts import HERE, Page
 from segwright.server.page.workspace import Request, Workspace
 
@@ -128,7 +128,12 @@ def _options(workspace: Workspace, host: str, port: int | None, allow_hosts: Seq
         "pwa": False,
         "theme": theme,
         "css_paths": [HERE / "style.css"],
-        "app_kwargs": {"middleware": [Middleware(HostGuard, host=host, allowed=tuple(allow_hosts))]},
+        "app_kwargs": {
+            "middleware": [
+                Middleware(HostGuard, host=host, allowed=tuple(allow_hosts)),
+                Middleware(BodyGuard, most=int(2 * HARD * workspace.limits.megabytes * 1e6)),
+            ]
+        },
     }
 
 

@@ -1,4 +1,4 @@
-"""Who may ask and what may be named: hosts and origins of requests, and files of this page's uploads only."""
+"""Who may ask, how much, and what may be named: hosts, origins and bytes of requests, and files of this page's uploads only."""
 
 from __future__ import annotations
 
@@ -46,10 +46,9 @@ class HostGuard:
             return await self.app(scope, receive, send)
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008})
-        text = b"this page is not served under that name, or the request comes from another site; see --allow-host\n"
-        kind = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
-        await send({"type": "http.response.start", "status": 403, "headers": kind})
-        await send({"type": "http.response.body", "body": text})
+        await _answer(
+            send, 403, "this page is not served under that name, or the request comes from another site; see --allow-host"
+        )
 
     def _known(self, address: str) -> bool:
         try:
@@ -57,6 +56,51 @@ class HostGuard:
         except ValueError:
             return False
         return name in self.names or (self.everybody and _is_ip(name))
+
+
+class BodyGuard:
+    """ASGI: a request of more than so many bytes is refused with 413, by its header or as it comes in."""
+
+    def __init__(self, app: Asgi, most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        stated = next((value for name, value in scope["headers"] if name.lower() == b"content-length"), b"0")
+        if not stated.isdigit() or int(stated) > self.most:
+            return await _answer(send, 413, f"this page takes {self.most:,} bytes a request at most")
+        came, begun = 0, False
+
+        async def counted() -> Any:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > self.most:
+                raise _TooLongError
+            return message
+
+        async def watched(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, watched)
+        except _TooLongError:
+            if not begun:
+                await _answer(send, 413, f"this page takes {self.most:,} bytes a request at most")
+
+
+class _TooLongError(Exception):
+    pass
+
+
+async def _answer(send: Any, status: int, text: str) -> None:
+    body = f"{text}\n".encode()
+    kind = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": kind})
+    await send({"type": "http.response.body", "body": body})
 
 
 def uploaded(path: str | Path, folders: Sequence[Path]) -> Path:

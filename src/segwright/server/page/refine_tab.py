@@ -20,6 +20,7 @@ from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure, swipe
 from segwright.server.page.guard import guarded, uploaded
+from segwright.server.page.painter import bounded
 from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
 from segwright.server.page.segment_tab import FILES
 from segwright.server.page.uploads import open_upload
@@ -39,7 +40,7 @@ def build(page: Page) -> None:
             photo, _ = photo_input(page)
             source = gr.Radio([UPLOADED, PAINTED], value=UPLOADED, label="Coarse mask")
             mask = gr.File(label="Mask", file_types=[".png", ".npy", ".safetensors"], height=110)
-            painter = _painter()
+            painter = bounded(_painter(), page.workspace.limits)
             for taking in (mask, painter):
                 guarded(taking, page.uploads)
             named = gr.Textbox(

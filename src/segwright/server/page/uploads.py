@@ -50,12 +50,19 @@ def read_upload(path: str | os.PathLike[str] | None, limits: Limits) -> Image:
     if path is None:
         raise InputError("there is no photo yet; drop one on the page, or take a sample")
     file = open_upload(Path(path), limits)
+    check_pixels(file, limits)
+    return read(file)
+
+
+def check_pixels(file: Named, limits: Limits) -> None:
+    """Raises:
+    InputError: a picture of too many pixels, as its header says.
+    """
     width, height = _header_size(file)
     if width * height > limits.megapixels * 1e6:
         raise InputError(
             f"{file.name!r} has {width}x{height} pixels; this page takes {limits.megapixels:g} megapixels at most: make it smaller"
         )
-    return read(file)
 
 
 def open_upload(path: Path, limits: Limits) -> Named:

@@ -1,0 +1,98 @@
+"""What is found in a folder that segwright wrote, and how it is mended: nothing is thrown away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segwright.files.disk import TEMPORARY
+from segwright.files.places import Local, Place
+
+ASIDE = ".damaged"  # behind the name of what was set aside
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not whole.
+
+    Attributes:
+        path: its file, or folder.
+        state: "damaged", "missing", "unfinished" or "left over".
+        reason: what is wrong with it.
+        remedy: what becomes of it: by ``--repair``, and by the next start of its command.
+        mended: by this call; a file set aside counts as mended.
+    """
+
+    path: str
+    state: str
+    reason: str
+    remedy: str
+    mended: bool = False
+
+    @property
+    def bad(self) -> bool:
+        """It is neither mended nor merely unfinished."""
+        return not self.mended and self.state in ("damaged", "missing")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A folder that segwright wrote.
+
+    Attributes:
+        kind: "run", "report", "refinement", "diagnosis", "export" or "bank".
+        whole: how many of its photos, words or files are as they were written.
+        findings: all that is not.
+    """
+
+    folder: str
+    kind: str
+    whole: int
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass
+class Mending:
+    """A folder at work on: what was found, and whether it is mended."""
+
+    place: Place
+    repair: bool
+    findings: list[Finding] = field(default_factory=list)
+
+    def note(self, name: str, state: str, reason: str, remedy: str, mend: Callable[[], object] | None = None) -> None:
+        """Keep a finding, after mending it if that is wanted and can be done."""
+        if self.repair and mend is not None:
+            mend()
+        self.findings.append(Finding(self.place.path(name), state, reason, remedy, self.repair and mend is not None))
+
+    def aside(self, name: str, content: bytes | None = None) -> None:
+        """Another name for a damaged file."""
+        content = self.place.read(name) if content is None else content
+        if content is not None:
+            free = next(n for n in (f"{name}{ASIDE}{i or ''}" for i in range(10_000)) if not self.place.exists(n))
+            self.place.write({free: content})
+            self.place.remove(name)
+
+
+def leftovers(work: Mending) -> None:
+    if isinstance(work.place, Local):
+        for parent, _, names in os.walk(work.place.folder):
+            for name in sorted(n for n in names if n.startswith(TEMPORARY)):
+                below = Path(parent, name).relative_to(work.place.folder).as_posix()
+                remedy = "is taken away by --repair, and by the next start"
+                work.note(below, "left over", "a kill left it half-written", remedy, lambda: None)
+
+
+def mended(found: Iterable[Examined]) -> list[Examined]:
+    """Those in which nothing bad is left."""
+    return [one for one in found if not any(finding.bad for finding in one.findings)]
+
+
+def text(one: Examined) -> str:
+    """Lines for a terminal: what is whole, and a line for each finding."""
+    things = {"bank": "words", "export": "files"}.get(one.kind, "photos")
+    lines = [f"{one.folder}: {one.kind}, {one.whole} {things} whole"]
+    lines += [f"  {f.state}{', mended' if f.mended else ''}: {f.path}: {f.reason}; {f.remedy}" for f in one.findings]
+    return "\n".join(lines)
