@@ -29,7 +29,7 @@ from segwright.types import Image, check_image
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 32_768
 # Fewer pixels where the decoder needs more memory beside the picture; up to these, reading stays below 1 GB (docs/limits.md).
-MAX_OF = {"WEBP": 40_000_000, "JPEG2000": 35_000_000, "AVIF": 60_000_000, "progressive JPEG": 50_000_000}
+MAX_OF = {"WEBP": 40_000_000, "JPEG2000": 35_000_000, "AVIF": 60_000_000, "progressive JPEG": 70_000_000}
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".jp2", ".j2k"),

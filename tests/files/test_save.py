@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from segwright.errors import InputError, OutputError
-from segwright.files.disk import atomic_write, write_all
+from segwright.files.disk import TEMPORARY, atomic_write, write_all
 from segwright.files.masks import read_label_map
 from segwright.files.names import ENDINGS, plan_names
 from segwright.files.save import save
@@ -219,3 +219,36 @@ def test_planned_names_can_be_saved(tmp_path: Path) -> None:
         save(RESULT, f"{stem}.png", PHOTO)
     assert len(names(tmp_path)) == 4 * 4
     assert find_photos(tmp_path) == list(plan), "a second run finds the same photos, not the results"
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("bad", range(3))
+def test_a_rename_that_fails_brings_back_what_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int, linked: bool
+) -> None:
+    """Files that had been replaced already were removed with the new ones."""
+    (tmp_path / "a").write_bytes(b"older a")
+    (tmp_path / "c").write_bytes(b"older c")
+    real, calls = os.replace, []
+
+    def replace(source: Any, target: Any) -> None:
+        if not Path(target).name.startswith(TEMPORARY) and len(calls) < 3:
+            calls.append(target)
+            if len(calls) == bad + 1:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(source, target)
+
+    def refused(*given: Any, **options: Any) -> None:
+        if not os.path.exists(given[0]):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "replace", replace)
+    if not linked:
+        monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(OutputError, match="was not written"):
+        write_all({tmp_path / name: b"new" for name in "abc"})
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"a": b"older a", "c": b"older c"}
+    write_all({tmp_path / name: b"new" for name in "abc"})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == dict.fromkeys("abc", b"new")

@@ -9,16 +9,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image as Pillow
 from toy import WORDS, make_photos, spec
 
 from segwright.errors import InputError, OutputError
 from segwright.files.journal import encode_line
 from segwright.files.names import ENDINGS
 from segwright.files.places import Local, Remote
+from segwright.runs import sources, work
 from segwright.runs.exports import export
 from segwright.runs.overview import overview
 from segwright.runs.segment import identity, segment
+from segwright.runs.sources import signature
 from segwright.runs.store import Line, Store
 
 
@@ -100,7 +104,7 @@ def run(photos: Path, tmp_path: Path) -> Path:
 def edited(run: Path, **changes: Any) -> None:
     """The first line of the manifest with other values, and a right checksum."""
     first, *rest = (run / "manifest.jsonl").read_bytes().splitlines(keepends=True)
-    content = {k: v for k, v in json.loads(first).items() if k != "check"} | changes
+    content = {k: v for k, v in json.loads(first).items() if k not in ("after", "check")} | changes
     (run / "manifest.jsonl").write_bytes(encode_line(content) + b"".join(rest))
 
 
@@ -158,7 +162,7 @@ def test_damaged_records_are_refused_or_change_nothing(run: Path, photos: Path, 
             list(segment(photos, spec(), tmp_path / "run", WORDS))
             export(run, "coco", tmp_path / "after")
             after = json.loads((tmp_path / "after/annotations.json").read_text("utf8"))["annotations"]
-            assert after == before or name in ("p0.json", "p1.png")  # a photo's own files are held by no checksum
+            assert after == before
         except InputError:
             refused += 1
         for file, content in whole.items():
@@ -187,3 +191,84 @@ def test_another_photo_under_the_same_name_is_done_anew(photos: Path, tmp_path: 
     assert (tmp_path / "run/p1.png").read_bytes() == before["p2.png"]
     (mine / "p0.png").unlink()
     assert [o.photo.name for o in segment([mine], spec(), tmp_path / "run", WORDS) if not o.earlier] == []
+
+
+def test_a_change_in_the_middle_of_a_photo_is_seen(tmp_path: Path) -> None:
+    """Same name, size and time; the first and the last quarter megabyte as before."""
+    mine = tmp_path / "in"
+    mine.mkdir()
+    pixels = np.zeros((600, 700, 3), np.uint8)
+    for number, value in enumerate((0, 255)):
+        pixels[300] = value
+        Pillow.fromarray(pixels).save(tmp_path / f"{number}.bmp")
+    shutil.copy(tmp_path / "0.bmp", mine / "p.bmp")
+    before = signature(mine / "p.bmp")
+    list(segment(mine, spec(), tmp_path / "run", WORDS))
+    times = os.stat(mine / "p.bmp")
+    shutil.copy(tmp_path / "1.bmp", mine / "p.bmp")
+    os.utime(mine / "p.bmp", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert signature(mine / "p.bmp") != before
+    assert [o.earlier for o in segment(mine, spec(), tmp_path / "run", WORDS)] == [False]
+    with pytest.raises(InputError, match="is another photo now than was segmented"):
+        shutil.copy(tmp_path / "0.bmp", mine / "p.bmp")
+        export(tmp_path / "run", "coco", tmp_path / "coco", copy_photos=True)
+
+
+def test_large_photos_are_signed_by_pieces_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "WHOLE", 1000)
+    monkeypatch.setattr(sources, "SAMPLE", 100)
+    file = tmp_path / "large"
+    file.write_bytes(bytes(5000))
+    os.utime(file, ns=(1, 1))
+    before = signature(file)
+    for place in (0, 2500, 4999):
+        content = bytearray(5000)
+        content[place] = 1
+        file.write_bytes(content)
+        os.utime(file, ns=(1, 1))
+        assert signature(file) != before
+    file.write_bytes(bytes(5000))
+    assert signature(file) != before, "the time"
+    os.utime(file, ns=(1, 1))
+    assert signature(file) == before
+
+
+def test_a_photo_replaced_while_it_is_read(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded is what was decoded, however the two come together."""
+    mine, real, read = tmp_path / "p.png", work.open_photo, []
+    shutil.copy(photos / "p0.png", mine)
+
+    def replaced(photo: Any) -> Any:
+        read.append(photo)
+        image = real(photo)
+        if len(read) == 1:
+            shutil.copy(photos / "p1.png", tmp_path / "new.png")
+            os.replace(tmp_path / "new.png", mine)
+        return image
+
+    monkeypatch.setattr(work, "open_photo", replaced)
+    list(segment(photos / "p1.png", spec(), tmp_path / "whole", WORDS))
+    read.clear()
+    list(segment(mine, spec(), tmp_path / "run", WORDS))
+    assert len(read) == 2
+    assert (tmp_path / "run/p.png").read_bytes() == (tmp_path / "whole/p1.png").read_bytes()
+
+    def changing(photo: Any) -> Any:
+        os.utime(photo)
+        return real(photo)
+
+    monkeypatch.setattr(work, "open_photo", changing)
+    (outcome,) = segment(mine, spec(), tmp_path / "other", WORDS)
+    assert "changes while it is read" in str(outcome.error)
+
+
+def test_a_photo_that_failed_and_was_replaced_is_done(photos: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(photos, tmp_path / "in"))
+    (mine / "p1.png").write_bytes(b"no picture")
+    assert [o.error is None for o in segment(mine, spec(), tmp_path / "run", WORDS)] == [True, False, True]
+    shutil.copy(photos / "p1.png", mine / "p1.png")
+    assert [(o.error is None, o.earlier) for o in segment(mine, spec(), tmp_path / "run", WORDS)] == [
+        (True, True),
+        (True, True),
+        (True, False),
+    ]

@@ -25,7 +25,7 @@ from segwright.runs.exports.target import WRITTEN
 from segwright.runs.reading import Record
 from segwright.runs.refine_masks import LINES, RUN_FILE, Entry
 from segwright.runs.sources import open_photo, signature
-from segwright.runs.store import MANIFEST, RUN, Line
+from segwright.runs.store import MANIFEST, RUN, Line, parse_line
 from segwright.types import Segmentation
 from segwright.untrusted import decode, decode_object
 
@@ -59,7 +59,7 @@ def _no_files(row: Any) -> Mapping[str, str]:
 
 
 KINDS = (
-    Kind("run", RUN, MANIFEST, partial(decode, kind=Line), lambda r: str(r.photo), lambda r: r.checks, "segwright segment"),
+    Kind("run", RUN, MANIFEST, parse_line, lambda r: str(r.photo), lambda r: r.checks, "segwright segment"),
     Kind(
         "report", RUN, PHOTOS, parse_row, lambda r: str(r.id), lambda r: {f"{PREDICTIONS}/{r.id}.png": r.prediction},
         "segwright evaluate",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,6 @@ class Line:
             raise ValueError(f"status {self.status!r} does not go with name {self.name!r}")
         if self.name is not None:
             safe_name(self.name)
-        if set(self.files) != (set(ENDINGS) if self.name else set()):
-            raise ValueError(f"checksums of {sorted(self.files)} do not go with status {self.status!r}")
 
     @property
     def checks(self) -> dict[str, str]:
@@ -184,4 +181,16 @@ def parse_manifest(content: bytes, place: Place) -> list[Line]:
     Raises:
         InputError: a line is damaged or was edited, or names files outside the run.
     """
-    return list(decode_lines(content, partial(decode, kind=Line), place.path(MANIFEST)))
+    return list(decode_lines(content, parse_line, place.path(MANIFEST)))
+
+
+def parse_line(content: bytes) -> Line:
+    """A line as ``Store.add`` wrote it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    line = decode(content, Line)
+    if set(line.files) != (set(ENDINGS) if line.name else set()):
+        raise ValueError(f"checksums of {sorted(line.files)} do not go with status {line.status!r}")
+    return line
