@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from common import contents
 from evaluation.toys import Guessing, folder
 from runs.toy import WORDS, make_photos, spec
@@ -108,6 +109,7 @@ class Forked:
             return
         code, text = 3, ""
         try:
+            torch.set_num_threads(1)  # threads do not come along
             nothing = os.open(os.devnull, os.O_RDWR)
             os.dup2(nothing, 1), os.dup2(nothing, 2)
             do()

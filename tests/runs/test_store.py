@@ -209,8 +209,8 @@ def test_a_change_in_the_middle_of_a_photo_is_seen(tmp_path: Path) -> None:
     os.utime(mine / "p.bmp", ns=(times.st_atime_ns, times.st_mtime_ns))
     assert signature(mine / "p.bmp") != before
     assert [o.earlier for o in segment(mine, spec(), tmp_path / "run", WORDS)] == [False]
+    shutil.copy(tmp_path / "0.bmp", mine / "p.bmp")
     with pytest.raises(InputError, match="is another photo now than was segmented"):
-        shutil.copy(tmp_path / "0.bmp", mine / "p.bmp")
         export(tmp_path / "run", "coco", tmp_path / "coco", copy_photos=True)
 
 

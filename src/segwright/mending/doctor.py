@@ -47,7 +47,7 @@ def doctor(folder: str | os.PathLike[str], repair: bool = False) -> list[Examine
 
 def _below(top: Path) -> Iterator[Local]:
     """A folder that segwright wrote, or those below."""
-    if any(_kinds(Local(top))):
+    if _kinds(Local(top)):
         yield Local(top, "command")
         return
     for entry in sorted(top.iterdir()):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segwright.errors import InputError, OutputError
 from segwright.files.disk import TEMPORARY
 from segwright.files.places import Local, Place
 
@@ -67,13 +68,35 @@ class Mending:
             mend()
         self.findings.append(Finding(self.place.path(name), state, reason, remedy, self.repair and mend is not None))
 
-    def aside(self, name: str, content: bytes | None = None) -> None:
-        """Another name for a damaged file."""
-        content = self.place.read(name) if content is None else content
-        if content is not None:
-            free = next(n for n in (f"{name}{ASIDE}{i or ''}" for i in range(10_000)) if not self.place.exists(n))
-            self.place.write({free: content})
-            self.place.remove(name)
+    def read(self, name: str) -> bytes | None:
+        """None if it is not there; nothing for a folder in its place, or what may not be read."""
+        try:
+            return self.place.read(name)
+        except InputError:
+            return b""
+
+    def aside(self, name: str) -> None:
+        """Another name for what is damaged, a folder in a file's place included.
+
+        Raises:
+            OutputError: it cannot be moved.
+        """
+        free = next(n for n in (f"{name}{ASIDE}{i or ''}" for i in range(10_000)) if not self._taken(n))
+        if not isinstance(self.place, Local):
+            if (content := self.read(name)) is not None:
+                self.place.write({free: content})
+                self.place.remove(name)
+        elif os.path.lexists(self.place.path(name)):
+            try:
+                os.replace(self.place.path(name), self.place.path(free))
+            except OSError as error:
+                reason = error.strerror or error
+                raise OutputError(
+                    f"{self.place.path(name)!r} cannot be set aside ({reason}); check that you may write there"
+                ) from error
+
+    def _taken(self, name: str) -> bool:
+        return os.path.lexists(self.place.path(name)) if isinstance(self.place, Local) else self.place.exists(name)
 
 
 def leftovers(work: Mending) -> None:

@@ -68,7 +68,7 @@ KINDS = (
         "refinement", RUN_FILE, LINES, partial(decode, kind=Entry), lambda r: str(r.file), lambda r: {r.file: r.check},
         "segwright refine",
     ),
-    Kind("diagnosis", RUN, RECORDS, decode_object, lambda r: str(r.get("name")), _no_files, "segwright diagnose"),
+    Kind("diagnosis", RUN, RECORDS, decode_object, repr, _no_files, "segwright diagnose"),  # a photo has several lines
     Kind("export", None, WRITTEN, decode_object, lambda r: str(r.get("file")), _no_files, "segwright export"),
 )  # fmt: skip
 
@@ -80,7 +80,7 @@ def examine_journal(place: Place, kind: Kind, repair: bool) -> Examined:
         place.open()  # keeps others out, and takes what a kill left half-written away
     try:
         _head(work, kind)
-        content = place.read(kind.lines) or b""
+        content = work.read(kind.lines) or b""
         pairs, wrong = surviving(content, lambda line: (decode_object(line), kind.read(line)))
         rows = {kind.item(row): (raw, row) for raw, row in pairs}
         kept = {item: pair for item, pair in rows.items() if _files(work, kind, pair[1])}
@@ -88,17 +88,18 @@ def examine_journal(place: Place, kind: Kind, repair: bool) -> Examined:
         if kind.kind == "run":
             _strays(work, {row.name for _, row in kept.values()})
         if kind.kind == "report":
-            _report(work, kind)
+            _report(work, kind, len(rows))
     finally:
         if repair:
             place.close()
-    return Examined(place.path("").rstrip("/"), kind.kind, len(kept), tuple(work.findings))
+    whole = sum(not isinstance(row, Line) or row.name is not None for _, row in kept.values())
+    return Examined(place.path("").rstrip("/"), kind.kind, whole, tuple(work.findings))
 
 
 def _head(work: Mending, kind: Kind) -> None:
     if kind.head is None:
         return
-    content = work.place.read(kind.head)
+    content = work.read(kind.head)
     remedy = f"cannot be made again; the results stay, and {kind.again} --restart (or another folder) does them anew"
     if kind.kind in ("refinement", "diagnosis"):
         remedy = f"cannot be made again; the results stay, and {kind.again} into another folder does them anew"
@@ -119,9 +120,9 @@ def _files(work: Mending, kind: Kind, row: Any) -> bool:
     for name, state in bad.items():
         reason = "it is not there" if state == "missing" else "it was edited or damaged"
         aside = partial(work.aside, name) if state == "damaged" else (lambda: None)
-        remedy = f"is set aside by --repair; {kind.again} makes it again"
-        if made is not None:
-            remedy = "is made again by --repair"
+        remedy = "is made again by --repair"
+        if made is None:
+            remedy = ("is set aside by --repair; " if state == "damaged" else "") + f"{kind.again} makes it again"
         work.note(name, state, reason, remedy, aside)
     if made is not None and work.repair:
         work.place.write({next(iter(bad)): made})
@@ -155,7 +156,7 @@ def _lines(work: Mending, kind: Kind, content: bytes, wrong: list[int], kept: li
 
     def rewrite() -> None:
         if numbers:
-            work.aside(kind.lines, content)
+            work.aside(kind.lines)
         bare = [{name: value for name, value in raw.items() if name not in ("after", "check")} for raw in kept]
         work.place.write({kind.lines: encode_lines(bare)})
 
@@ -184,12 +185,14 @@ def _strays(work: Mending, names: Iterable[str | None]) -> None:
         work.note(f"{name}.json", "unfinished", "no line of the manifest names it", "segwright segment makes it again")
 
 
-def _report(work: Mending, kind: Kind) -> None:
+def _report(work: Mending, kind: Kind, photos: int) -> None:
     again = f"{kind.again} makes it again; photos that are done are not done again"
-    if not work.place.exists(REPORT):
+    if not os.path.lexists(work.place.path(REPORT)):
         return work.note(REPORT, "unfinished", "it is not there yet", again)
     try:
-        read_report(Path(work.place.path(REPORT)))
+        known = read_report(Path(work.place.path(REPORT)))["photos"]
     except InputError as error:
         reason = str(error).partition("(")[2].partition(")")[0] or str(error)
-        work.note(REPORT, "damaged", reason, f"is set aside by --repair; {again}", partial(work.aside, REPORT))
+        return work.note(REPORT, "damaged", reason, f"is set aside by --repair; {again}", partial(work.aside, REPORT))
+    if known != photos:
+        work.note(REPORT, "unfinished", f"it is of {known} photos, and {kind.lines} of {photos}", again)
