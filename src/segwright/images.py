@@ -37,7 +37,7 @@ SUFFIXES = (
 )
 KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000 or AVIF"
 
-STRIP = 4_000_000  # pixels that are turned to RGB at once
+STRIP = 1_000_000  # pixels that are turned to RGB at once
 _SIDEWAYS = (5, 6, 7, 8)
 _STORED: dict[int, Callable[[Image], Image]] = {  # EXIF orientation -> the view of an upright array in which its rows are stored
     2: lambda upright: upright[:, ::-1],

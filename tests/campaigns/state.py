@@ -21,7 +21,7 @@ from evaluation.toys import Empty, Guessing, folder
 from runs.toy import WORDS, make_photos, spec
 from safetensors.torch import save_file
 
-from segwright.errors import InputError, SegwrightError
+from segwright.errors import SegwrightError
 from segwright.evaluation.compare import compare, table
 from segwright.evaluation.report import TIMING
 from segwright.evaluation.run import evaluate
@@ -221,14 +221,14 @@ class Masks:
             name = attacked(self.masks, rng)
             try:
                 read_coarse(self.masks / name, (60, 64), {1: "a"})
-            except InputError as error:
+            except SegwrightError as error:
                 sentence(error)
                 return "mask refused"
             return "mask read"
         name = attacked(self.out, rng)
         try:
             self.refined()
-        except InputError as error:
+        except SegwrightError as error:
             sentence(error)
             assert seen(tried(lambda: doctor(self.out)) or []), name
             tried(lambda: doctor(self.out, repair=True))

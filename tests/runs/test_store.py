@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from toy import WORDS, make_photos, spec
 
 from segwright.errors import InputError, OutputError
-from segwright.files.journal import encode_line
+from segwright.files.journal import encode_lines
 from segwright.files.names import ENDINGS
 from segwright.files.places import Local, Remote
 from segwright.runs import sources, work
@@ -102,10 +102,11 @@ def run(photos: Path, tmp_path: Path) -> Path:
 
 
 def edited(run: Path, **changes: Any) -> None:
-    """The first line of the manifest with other values, and a right checksum."""
-    first, *rest = (run / "manifest.jsonl").read_bytes().splitlines(keepends=True)
-    content = {k: v for k, v in json.loads(first).items() if k not in ("after", "check")} | changes
-    (run / "manifest.jsonl").write_bytes(encode_line(content) + b"".join(rest))
+    """The first line of the manifest with other values, and right checksums."""
+    lines = [json.loads(line) for line in (run / "manifest.jsonl").read_bytes().splitlines()]
+    lines[0] |= changes
+    bare = [{k: v for k, v in line.items() if k not in ("after", "check")} for line in lines]
+    (run / "manifest.jsonl").write_bytes(encode_lines(bare))
 
 
 @pytest.mark.parametrize("name", ["../precious/thing", "a/../../precious/thing", "/{}/precious/thing", "", "a\0b"])

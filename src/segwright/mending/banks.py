@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segwright.errors import InputError
 from segwright.files.places import Local, Place
-from segwright.mending.findings import Examined, Mending, leftovers
+from segwright.mending.findings import Examined, Mending, empty_folders, leftovers
 from segwright.methods.ovdiff.bank import Bank, rebuilt_head
 
 
@@ -20,6 +20,7 @@ def examine_bank(place: Place, repair: bool) -> Examined:
     if repair:
         place.open()
     try:
+        empty_folders(work)
         bank = _bank_head(work)
         whole = sum(_word(work, bank, path) for path in sorted(place.folder.glob("words/*")) if path.is_dir()) if bank else 0
     finally:

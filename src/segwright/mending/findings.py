@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from segwright.errors import InputError, OutputError
 from segwright.files.disk import TEMPORARY
 from segwright.files.places import Local, Place
 
+ENDINGS = (".png", ".json", ".jsonl", ".safetensors")  # of files that segwright writes
 ASIDE = ".damaged"  # behind the name of what was set aside
 
 
@@ -63,7 +65,9 @@ class Mending:
     findings: list[Finding] = field(default_factory=list)
 
     def note(self, name: str, state: str, reason: str, remedy: str, mend: Callable[[], object] | None = None) -> None:
-        """Keep a finding, after mending it if that is wanted and can be done."""
+        """Keep a finding, after mending it if that is wanted and can be done; the first of a file says it all."""
+        if not self.repair and any(known.path == self.place.path(name) for known in self.findings):
+            return
         if self.repair and mend is not None:
             mend()
         self.findings.append(Finding(self.place.path(name), state, reason, remedy, self.repair and mend is not None))
@@ -100,12 +104,26 @@ class Mending:
 
 
 def leftovers(work: Mending) -> None:
-    if isinstance(work.place, Local):
-        for parent, _, names in os.walk(work.place.folder):
-            for name in sorted(n for n in names if n.startswith(TEMPORARY)):
-                below = Path(parent, name).relative_to(work.place.folder).as_posix()
-                remedy = "is taken away by --repair, and by the next start"
-                work.note(below, "left over", "a kill left it half-written", remedy, lambda: None)
+    """What a kill left half-written; opening the place takes it away."""
+    for below, _, names in _walked(work):
+        for name in sorted(n for n in names if n.startswith(TEMPORARY)):
+            remedy = "is taken away by --repair, and by the next start"
+            work.note((below / name).as_posix(), "left over", "a kill left it half-written", remedy, lambda: None)
+
+
+def empty_folders(work: Mending) -> None:
+    """Empty folders in the place of files."""
+    for below, folders, _ in _walked(work):
+        for path in (below / name for name in sorted(folders) if name.endswith(ENDINGS)):
+            if not any(Path(work.place.path(path.as_posix())).iterdir()):
+                aside = partial(work.aside, path.as_posix())
+                work.note(path.as_posix(), "damaged", "it is an empty folder", "is set aside by --repair", aside)
+
+
+def _walked(work: Mending) -> list[tuple[Path, list[str], list[str]]]:
+    """Every folder below, with the names of folders and files in it."""
+    top = work.place.folder if isinstance(work.place, Local) else None
+    return [] if top is None else [(Path(at).relative_to(top), folders, names) for at, folders, names in os.walk(top)]
 
 
 def mended(found: Iterable[Examined]) -> list[Examined]:

@@ -20,7 +20,7 @@ from segwright.files.names import ENDINGS
 from segwright.files.overlay import encode_overlay
 from segwright.files.places import Local, Place
 from segwright.files.seal import digest
-from segwright.mending.findings import Examined, Mending, leftovers
+from segwright.mending.findings import Examined, Mending, empty_folders, leftovers
 from segwright.runs.exports.target import WRITTEN
 from segwright.runs.reading import Record
 from segwright.runs.refine_masks import LINES, RUN_FILE, Entry
@@ -79,6 +79,7 @@ def examine_journal(place: Place, kind: Kind, repair: bool) -> Examined:
     if repair:
         place.open()  # keeps others out, and takes what a kill left half-written away
     try:
+        empty_folders(work)
         _head(work, kind)
         content = work.read(kind.lines) or b""
         pairs, wrong = surviving(content, lambda line: (decode_object(line), kind.read(line)))
