@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,3 +220,33 @@ def test_scores_keep_their_classes() -> None:
         soft_scores(array * 0, (4, 4))
     with pytest.raises(InputError, match="classes, H, W"):
         soft_scores(array[0], (4, 4))
+
+
+def test_names_that_are_not_utf8_and_files_that_were_replaced(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    photos, masks = folders
+    odd = b"caf\xe9"
+    os.rename(photos / "val_00000.jpg", os.path.join(os.fsencode(photos), odd + b".jpg"))
+    os.rename(masks / "val_00000.png", os.path.join(os.fsencode(masks), odd + b".png"))
+    out = tmp_path / "out"
+
+    def refined() -> list[bool]:
+        """Whether each was made just now."""
+        settings = RefinementSettings((CRF(iterations=1),))
+        found = list(sw.refine_masks(photos, masks, out, settings=settings, networks=load("mini", "cpu")))
+        assert all(one.error is None for one in found), found
+        return [one.segmentation is not None for one in found]
+
+    assert refined() == [True, True, True]
+    assert (out / "caf\\udce9.png").is_file()
+    assert refined() == [False, False, False]
+    first, second = sorted(out.glob("val*.png"))
+    whole = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    assert sum(refined()) == 1, "a result that was edited"
+    assert first.read_bytes() == whole
+    mask = masks / "val_00001.npy"
+    times, content = mask.stat(), bytearray(mask.read_bytes())
+    content[-4:] = np.float32(0.5).tobytes()
+    mask.write_bytes(content)
+    os.utime(mask, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert sum(refined()) == 1, "another mask of the same size and time"

@@ -295,3 +295,35 @@ def test_present_words_only(tmp_path: Path) -> None:
         assert heard == tuple(data.words[i - 1] for i in np.unique(item.truth()) if i)
         assert (read_label_map(tmp_path / f"r/predictions/{item.id}.png") == data.words.index(heard[0]) + 1).all()
         assert read(item.photo).shape == (128, 128, 3)
+
+
+def test_photos_and_truths_that_were_replaced_are_measured_anew(tmp_path: Path) -> None:
+    dataset, out = folder(tmp_path / "data"), tmp_path / "r"
+    before = evaluate(Guessing(), dataset, out).content
+    photo, mask = (tmp_path / f"data/{name}/p3.png" for name in ("JPEGImages", "SegmentationClass"))
+    for file in (photo, mask):
+        content = file.read_bytes()
+        with Pillow.open(file) as picture:
+            turned = picture.rotate(180)
+        turned.save(file)
+        whole = evaluate(Guessing(), dataset, tmp_path / f"whole-{file.parent.name}").content
+        assert timeless(evaluate(Guessing(), dataset, out).content) == timeless(whole)
+        assert whole["miou"] != before["miou"]
+        file.write_bytes(content)
+    assert timeless(evaluate(Guessing(), dataset, out).content) == timeless(before)
+    prediction = out / "predictions/p1.png"
+    content = prediction.read_bytes()
+    prediction.write_bytes((out / "predictions/p2.png").read_bytes())
+    evaluate(Guessing(), dataset, out)
+    assert prediction.read_bytes() == content
+
+
+def test_ids_that_are_not_utf8(tmp_path: Path) -> None:
+    dataset, out = folder(tmp_path / "data"), tmp_path / "r"
+    strange = replace(dataset, items=(replace(dataset.items[0], id="caf\udce9"), *dataset.items[1:]))
+    assert strange.items[0].id == "caf\\udce9"
+    evaluate(Guessing(), strange, out)
+    assert json.loads((out / "photos.jsonl").read_text("utf8").splitlines()[0])["id"] == "caf\\udce9"
+    before = (out / "photos.jsonl").read_bytes()
+    evaluate(Guessing(), strange, out)
+    assert (out / "photos.jsonl").read_bytes() == before, "known again"

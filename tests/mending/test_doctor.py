@@ -13,7 +13,7 @@ from runs.toy import WORDS, make_photos, spec
 
 import segwright as sw
 from segwright.cli import main
-from segwright.errors import InputError
+from segwright.errors import InputError, OutputError
 from segwright.evaluation.report import TIMING
 from segwright.evaluation.run import evaluate
 from segwright.files.journal import encode_lines, surviving
@@ -200,3 +200,25 @@ def test_nobody_else_is_at_work(run: Path) -> None:
             sw.doctor(run, repair=True)
     finally:
         place.close()
+
+
+def test_a_line_that_was_cut_is_said(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = (run / "manifest.jsonl").read_bytes()
+    (run / "manifest.jsonl").write_bytes(content[:-1] + b"x")
+    assert main(["export", str(run), "--format", "coco", "-o", str(tmp_path / "coco")]) == 0
+    assert "the last line of its manifest was cut" in capsys.readouterr().err
+    assert main(["doctor", str(run), "--repair"]) == 0
+    said = capsys.readouterr().out
+    assert "unfinished, mended" in said
+    assert "no line of the manifest names it" in said
+    assert (run / "manifest.jsonl").read_bytes() == b"".join(content.splitlines(keepends=True)[:3])
+
+
+def test_an_empty_folder_in_the_place_of_a_file(run: Path, photos: Path, whole: Path) -> None:
+    (run / "p1.png").unlink()
+    (run / "p1.png").mkdir()
+    with pytest.raises(OutputError, match="because it is a folder"):
+        list(segment(photos, spec(), run, WORDS))
+    sw.doctor(run, repair=True)
+    list(segment(photos, spec(), run, WORDS))
+    assert (run / "p1.png").read_bytes() == (whole / "p1.png").read_bytes()

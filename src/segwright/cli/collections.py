@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from segwright.cli.listed import FORMAT_NAMES
@@ -31,6 +32,7 @@ def _export(options: argparse.Namespace) -> int:
     given = {"min_area": options.min_area, "masks": options.masks, "copy_photos": options.copy_photos}
     simplify = {} if options.simplify is None else {"simplify": options.simplify}
     written = export(options.folder, options.format, options.out, **given, **simplify)
+    _warn_cut(options.folder)
     print(f"{len(written)} {'file' if len(written) == 1 else 'files'} -> {options.out}")
     return 0
 
@@ -39,4 +41,13 @@ def _overview(options: argparse.Namespace) -> int:
     from segwright.runs.overview import overview
 
     print(overview(options.folder, options.out, options.embed))
+    _warn_cut(options.folder)
     return 0
+
+
+def _warn_cut(folder: str) -> None:
+    from segwright.runs.reading import open_run
+
+    if open_run(folder).cut:
+        text = "the last line of its manifest was cut, so a photo more may have been done; start segwright segment again"
+        print(f"segwright: {folder}: {text}", file=sys.stderr)

@@ -125,7 +125,12 @@ def read_head(content: bytes, file: str) -> dict[str, Any]:
 
 
 def encode_line(content: Mapping[str, Any], after: str = START) -> bytes:
-    """A line of JSON that ends in the checksum of the line before it, and the CRC-32 of all that stands before that."""
+    """A line of JSON that ends in the checksum of the line before it, and the CRC-32 of all that stands before that.
+
+    Args:
+        content: one entry or more, none of them called "after" or "check".
+    """
+    assert content and not {"after", "check"} & set(content), "these two are the journal's own"
     body = json.dumps(plain(content), ensure_ascii=False, separators=(",", ":")).encode()[:-1] + b',"after":"%s"' % after.encode()
     return body + b',"check":"%08x"}\n' % zlib.crc32(body)
 

@@ -65,7 +65,7 @@ KINDS = (
         "segwright evaluate",
     ),
     Kind(
-        "refinement", RUN_FILE, LINES, partial(decode, kind=Entry), lambda r: str(r.file), lambda r: {r.file: r.check},
+        "refinement", RUN_FILE, LINES, partial(decode, kind=Entry), lambda r: str(r.file), lambda r: {r.file: r.digest},
         "segwright refine",
     ),
     Kind("diagnosis", RUN, RECORDS, decode_object, repr, _no_files, "segwright diagnose"),  # a photo has several lines

@@ -148,7 +148,7 @@ class Entry:
 
     file: str
     made_from: list[Any]
-    check: str  # of the file
+    digest: str  # of the file
 
     def __post_init__(self) -> None:
         safe_name(self.file)
@@ -177,7 +177,7 @@ class _Log:
     def has(self, file: Path, key: list[Any]) -> bool:
         """It was made from these files, and is as it was written."""
         made = self._made.get(self._name(file))
-        return made is not None and made.made_from == key and self._journal.place.holds(made.file, made.check)
+        return made is not None and made.made_from == key and self._journal.place.holds(made.file, made.digest)
 
     def keep(self, file: Path, key: list[Any], content: bytes) -> None:
         made = Entry(self._name(file), key, digest(content))

@@ -191,7 +191,7 @@ def test_paintings_are_bounded() -> None:
     kept = list(painter.blob_storage)
     assert kept[-1] == "p199"
     assert len(kept) < 8000 / 500
-    taken = painter.preprocess(painter.data_model(background=None, layers=None, composite=None, id="p199"))
+    taken = painter.preprocess(painter.data_model(background=None, layers=[], composite=None, id="p199"))
     assert taken["layers"][0].shape[:2] == (10, 10)
     assert "p199" not in painter.blob_storage
 
