@@ -15,6 +15,7 @@ from segwright.cli import main
 from segwright.errors import InputError, SegwrightError, WeightsError
 from segwright.evaluation.store import read_report
 from segwright.files.journal import decode_lines, encode_line
+from segwright.files.seal import seal
 from segwright.methods import METHODS, find_method
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.support import STEP, SupportSettings
@@ -70,7 +71,7 @@ def test_a_bank_names_no_file_outside(tmp_path: Path) -> None:
     bank.path("dog").mkdir(parents=True)
     bank.finish("dog", "thing")
     file = bank.path("dog") / "word.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"files": {"../../../secret": "0"}}))
+    file.write_bytes(seal(json.loads(file.read_text()) | {"files": {"../../../secret": "0"}}))
     with pytest.raises(InputError, match="no name inside a folder"):
         bank.entries()
 
@@ -82,10 +83,10 @@ def test_reports_of_wrong_types(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "bootstrap": {"seed": 0}, "photos": 0, "run": run,
     }  # fmt: skip
     file, rng = tmp_path / "report.json", random.Random(0)
-    file.write_text(json.dumps(report))
+    file.write_bytes(seal(report))
     assert read_report(file) == report
     for _ in range(150):
-        file.write_text(json.dumps(edits(report, rng)))
+        file.write_bytes(seal(edits(report, rng)))  # by somebody with right checksums
         assert main(["compare", str(tmp_path)]) in (0, 2)
     assert "is damaged" in capsys.readouterr().err
 

@@ -130,7 +130,8 @@ def encode_line(content: Mapping[str, Any], after: str = START) -> bytes:
     Args:
         content: one entry or more, none of them called "after" or "check".
     """
-    assert content and not {"after", "check"} & set(content), "these two are the journal's own"
+    if not content or {"after", "check"} & set(content):
+        raise ValueError(f"a line needs entries of other names than the journal's own, got {sorted(content)}")
     body = json.dumps(plain(content), ensure_ascii=False, separators=(",", ":")).encode()[:-1] + b',"after":"%s"' % after.encode()
     return body + b',"check":"%08x"}\n' % zlib.crc32(body)
 
