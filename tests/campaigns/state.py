@@ -27,6 +27,7 @@ from segwright.evaluation.report import TIMING
 from segwright.evaluation.run import evaluate
 from segwright.files.coarse_masks import read_coarse
 from segwright.files.masks import write_label_map
+from segwright.files.seal import unseal
 from segwright.mending.doctor import doctor
 from segwright.mending.findings import Examined
 from segwright.methods.ovdiff.bank import Bank, write_tensors
@@ -113,8 +114,9 @@ class Run:
                 self.again()
         assert self.exported() == self.before, f"{name}: {outcome}, and another export"
         now = contents(self.run)
+        assert unseal(now["run.json"]) == unseal(self.snapshot.files["run.json"])  # spaces do not count
         for n, content in self.snapshot.files.items():
-            assert n == "manifest.jsonl" or now[n] == content, f"{n} is another one after {name}: {outcome}"
+            assert n in ("run.json", "manifest.jsonl") or now[n] == content, f"{n} is another one after {name}: {outcome}"
         assert not outcome.startswith("refused") or name == "run.json", f"{name}: not mended"
         return f"run {outcome}"
 
