@@ -64,7 +64,7 @@ def test_edited_results_are_set_aside_and_made_again(
     assert main(["doctor", str(run)]) == 1
     said = capsys.readouterr().out
     assert "run, 2 photos whole" in said
-    assert f"damaged: {run}/p1.json: it was edited or damaged; is set aside by --repair; segwright segment makes it again" in said
+    assert f"damaged: {run}/p1.json: it was edited or damaged; --repair sets it aside, and segwright segment makes it again" in said
     assert f"missing: {run}/p2.png" in said
     assert main(["doctor", str(run), "--repair"]) == 0
     assert json.loads((run / "p1.json.damaged").read_text("utf8")) == edited
@@ -82,7 +82,7 @@ def test_an_overlay_is_made_again_at_once(run: Path, whole: Path) -> None:
     (run / "p0.overlay.png").write_bytes(b"x")
     (found,) = sw.doctor(run)
     assert [(f.state, f.mended) for f in found.findings] == [("damaged", False)]
-    assert found.findings[0].remedy == "is made again by --repair"
+    assert found.findings[0].remedy == "--repair makes it again"
     (mended,) = sw.doctor(run, repair=True)
     assert mended.findings[0].mended
     assert (run / "p0.overlay.png").read_bytes() == (whole / "p0.overlay.png").read_bytes()

@@ -121,9 +121,9 @@ def _files(work: Mending, kind: Kind, row: Any) -> bool:
     for name, state in bad.items():
         reason = "it is not there" if state == "missing" else "it was edited or damaged"
         aside = partial(work.aside, name) if state == "damaged" else (lambda: None)
-        remedy = "is made again by --repair"
-        if made is None:
-            remedy = ("is set aside by --repair; " if state == "damaged" else "") + f"{kind.again} makes it again"
+        remedy = f"--repair {'sets it aside' if state == 'damaged' else 'takes its line out'}, and {kind.again} makes it again"
+        if made is not None:
+            remedy = "--repair makes it again"
         work.note(name, state, reason, remedy, aside)
     if made is not None and work.repair:
         work.place.write({next(iter(bad)): made})

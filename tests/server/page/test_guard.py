@@ -207,3 +207,11 @@ def test_large_requests_are_refused(url: str) -> None:
         connection.endheaders()
         assert connection.getresponse().status in (400, 413)
         connection.close()
+
+
+def test_a_session_that_left_fails_no_other_call(workspace: Workspace, tmp_path: Path) -> None:
+    """Gradio's queue raised for whoever called next, as long as the call of one that was gone waited."""
+    from segwright.server.page.app import make
+
+    queue = make(workspace, tmp_path)._queue
+    queue.send_message(SimpleNamespace(alive=True, session_hash="gone", _id="1"), SimpleNamespace(event_id=None))

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,21 @@ def make(workspace: Workspace, folder: Path) -> gr.Blocks:
             with gr.Tab("Diagnose"):
                 diagnose_tab.build(page)
         blocks.unload(page.leave)
-    return blocks.queue(default_concurrency_limit=4, max_size=32)
+    blocks.queue(default_concurrency_limit=4, max_size=32)
+    _outlive_sessions(blocks)
+    return blocks
+
+
+def _outlive_sessions(blocks: gr.Blocks) -> None:
+    """Messages to a session that has left while its call waited go nowhere; Gradio lets the next caller fail over them."""
+    queue = blocks._queue
+    send = queue.send_message
+
+    def send_message(event: Any, message: Any) -> None:
+        with suppress(KeyError):
+            send(event, message)
+
+    queue.send_message = send_message  # type: ignore[method-assign]
 
 
 @contextmanager
