@@ -268,7 +268,7 @@ def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
         patch.setattr(diffusion, "BATCH", 4)
         patch.setattr(diffusion, "WHOLE_BATCH", 2)
         patch.setattr(vae, "CROPS", ((0.5, 32, 2), (1.0, 64, 2)))
-        for needy, needed in (("diffusion", "vae"), ("clip", "guide.safetensors")):
+        for needy, needed in (("tiny-vae", "vae"), ("clip", "guide.safetensors")):
             with pytest.raises(InputError, match=rf"stage {needy} needs .*{needed}"):
                 train_preset(Settings(tmp_path, needy, scenes=24, steps=2))
         for stage in STAGES:
