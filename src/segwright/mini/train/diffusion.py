@@ -179,7 +179,7 @@ def fit(
         each = F.mse_loss(made.float(), target, reduction="none").mean((1, 2, 3))
         weighted = each * snr.clamp(max=GAMMA) / (snr + 1)
         with torch.no_grad():
-            known = teacher(normalised(pictures).to(device)).float()
+            known = teacher(normalised(pictures).to(device))[0].float()
         apart = 1 - F.cosine_similarity(model.towards_guide(half_way.pop()).float(), known, dim=1).mean((1, 2))
         apart = (apart * alphas[t]).sum() / alphas[t].sum()
         return weighted.mean() + ALIGNED * apart, {"mse": float(each.detach().mean()), "apart": float(apart.detach())}

@@ -42,7 +42,7 @@ def _block(seen: int, made: int, stride: int) -> nn.Sequential:
 
 
 class Guide(nn.Module):
-    """Normalised pixels (b, 3, S, S) -> features (b, 128, S/8, S/8), and logits of the classes of each."""
+    """Normalised pixels (b, 3, S, S) -> features (b, 128, S/8, S/8) and, half way to them, (b, 96, S/8, S/8)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Guide(nn.Module):
         self.join = _block(FEATURES, FEATURES, 1)
         self.end = nn.Linear(FEATURES, classes)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         seen, made = pixels.contiguous(memory_format=torch.channels_last), []
         for level in self.levels:
             seen = level(seen)
@@ -62,7 +62,7 @@ class Guide(nn.Module):
         features = self.across[-1](made[-1])
         for across, level in zip(reversed(self.across[:-1]), reversed(made[2:-1]), strict=True):
             features = F.interpolate(features, scale_factor=2.0) + across(level)
-        return self.join(features)
+        return self.join(features), made[2]
 
     def logits(self, features: Tensor) -> Tensor:
         """(b, 128, h, w) -> (b, h * w, classes) float32."""
@@ -98,7 +98,7 @@ def fit(
         turned = torch.from_numpy(rng.random(WHOLE) < 0.5)
         pictures = torch.where(turned[:, None, None, None], scenes.pictures.flip(3), scenes.pictures)
         labels = torch.where(turned[:, None, None], scenes.labels.flip(2), scenes.labels)
-        features = model(torch.cat([shown, augment(pictures, rng)]).to(device))
+        features, _ = model(torch.cat([shown, augment(pictures, rng)]).to(device))
         logits = model.pooled(features[: len(shown)], content(shown).to(device)).masked_fill(barred.to(device), -1e4)
         dense = model.logits(features[len(shown) :])
         classes = cells(labels, scenes.grounds).to(device)
