@@ -149,7 +149,7 @@ def seen_things(classes: Tensor) -> Tensor:
 class Lesson:
     """One step's losses: the towers' own, and the guide's."""
 
-    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, teacher: guide.Guide) -> None:
+    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, teacher: guide.Teacher) -> None:
         self.model, self.tokenizer, self.teacher = model, tokenizer, teacher
         self.device = model.device
 
@@ -160,10 +160,6 @@ class Lesson:
         made = text_features(self.model, self.tokenizer, [*prompts, *captions])
         made = made * self.model.logit_scale.exp().clamp(max=100)
         return made[: len(CLASSES)], made[len(CLASSES) :]
-
-    def taught(self, pixels: Tensor) -> list[Tensor]:
-        with torch.no_grad():
-            return [made.float() for made in self.teacher(pixels)]
 
     def apart(self, states: list[Tensor], taught: list[Tensor], places: Tensor, weights: Tensor) -> Tensor:
         """1 - cosine of the guide's features in the patches and hidden states, mapped: before the last block, and of the second."""
@@ -181,8 +177,8 @@ class Lesson:
         pixels = pixels.to(self.device)
         states, places = embed(self.model, pixels, kept, filled)
         logits = (image_features(self.model, states[-1]) @ named.T).masked_fill(barred, -1e4)
-        taught = self.taught(pixels)
-        theirs = self.teacher.pooled(taught[0], filled).masked_fill(barred, -1e4).softmax(1)
+        features, taught = self.teacher(pixels)
+        theirs = self.teacher.guide.pooled(features, filled).masked_fill(barred, -1e4).softmax(1)
         value = cross(logits, (1 - TRUST) * targets + TRUST * theirs, barred)
         right = (targets.gather(1, logits.argmax(1, keepdim=True)) > 0).float().mean()
         return value + self.apart(states, taught, places, torch.gather(filled, 1, places)), right
@@ -198,8 +194,8 @@ class Lesson:
         hot = F.one_hot(right, len(CLASSES)).float()
         nameless = torch.tensor(UNNAMED, device=self.device)
         hot[hot[:, UNNAMED].sum(1) > 0] = torch.zeros(len(CLASSES), device=self.device).index_fill(0, nameless, 1 / len(UNNAMED))
-        taught = self.taught(pixels)
-        likely = _at(self.teacher.logits(taught[0]).softmax(2), places)
+        features, taught = self.teacher(pixels)
+        likely = _at(self.teacher.guide.logits(features).softmax(2), places)
         value = (
             0.6 * cross(parts @ named.T, hot) + 1.0 * cross((values @ named.T).flatten(0, 1), likely.flatten(0, 1))
             + 0.3 * cross(whole @ named.T, seen_things(classes)) + self.apart(states, taught, places, torch.ones_like(places))
@@ -228,7 +224,7 @@ def fit(
     width = model.config.vision_config.hidden_size
     model.towards_guide = nn.ModuleList((nn.Linear(width, guide.FEATURES), nn.Linear(width, guide.WIDTHS[2])))
     model.to(device)
-    lesson = Lesson(model, tokenizer, guide.load(output, device))
+    lesson = Lesson(model, tokenizer, guide.Teacher(data, output, device))
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         _, count, whole, kept, side = next(p for p in PHASES if step < p[0] * plan.steps)

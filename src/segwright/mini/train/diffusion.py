@@ -160,7 +160,7 @@ def fit(
         start_from(model.text_encoder, start / "text_encoder", (tokenizer.get_vocab(), theirs))
     model.to(device)
     model.unet.to(memory_format=torch.channels_last)
-    teacher = guide.load(output, device)
+    teacher = guide.Teacher(data, output, device)
     half_way: list[Tensor] = []
     model.unet.up_blocks[1].resnets[-1].register_forward_hook(lambda _module, _inputs, made: half_way.append(made))
     noising = schedule()
@@ -178,8 +178,7 @@ def fit(
         snr = alphas[t] / (1 - alphas[t])
         each = F.mse_loss(made.float(), target, reduction="none").mean((1, 2, 3))
         weighted = each * snr.clamp(max=GAMMA) / (snr + 1)
-        with torch.no_grad():
-            known = teacher(normalised(pictures).to(device))[0].float()
+        known = teacher(normalised(pictures).to(device))[1][0]
         apart = 1 - F.cosine_similarity(model.towards_guide(half_way.pop()).float(), known, dim=1).mean((1, 2))
         apart = (apart * alphas[t]).sum() / alphas[t].sum()
         return weighted.mean() + ALIGNED * apart, {"mse": float(each.detach().mean()), "apart": float(apart.detach())}

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.random import Generator
@@ -28,12 +29,14 @@ from segwright.mini.train.pictures import (
     content,
     cross,
     masked_batch,
+    normalised,
     scene_batch,
 )
 
 WIDTHS = (32, 64, 96, 160, 192)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the side
 FEATURES = 128
 MASKED, WHOLE = 40, 40  # pictures a step
+MEASURED = 128  # scenes whose features say what is usual
 FILE = "guide.safetensors"  # in the folder training
 
 
@@ -123,8 +126,25 @@ def _to(model: Guide, device: str) -> Guide:
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load(output: Path, device: str) -> Guide:
-    """The trained guide of a preset's folder, frozen."""
-    model = Guide(len(CLASSES))
-    model.load_state_dict(load_file(output / "training" / FILE))
-    return _to(model, device).eval().requires_grad_(False)
+class Teacher:
+    """The trained guide of a preset's folder, frozen; its features standardised over whole scenes.
+
+    As they come they are all positive, and so much alike that their mean alone is near to each of them.
+    """
+
+    def __init__(self, data: Drawn, output: Path, device: str) -> None:
+        model = Guide(len(CLASSES))
+        model.load_state_dict(load_file(output / "training" / FILE))
+        self.guide = _to(model, device).eval().requires_grad_(False)
+        scenes = scene_batch(data, np.random.default_rng(0), min(MEASURED, len(data)))
+        made = [self.guide(part.to(device)) for part in normalised(scenes.pictures).split(32)]
+        self.spread = []
+        for features in (torch.cat(level).float() for level in zip(*made, strict=True)):
+            self.spread.append((features.mean((0, 2, 3), keepdim=True), features.std((0, 2, 3), keepdim=True).clamp(min=1e-3)))
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Normalised pixels -> features as they come, and both levels standardised, float32."""
+        made = self.guide(pixels)
+        levels = [(level.float() - mean) / std for level, (mean, std) in zip(made, self.spread, strict=True)]
+        return made[0].float(), levels
