@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -273,3 +274,20 @@ def test_a_photo_that_failed_and_was_replaced_is_done(photos: Path, tmp_path: Pa
         (True, True),
         (True, False),
     ]
+
+
+def test_a_line_that_the_disk_has_no_room_for(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, and no half of it: closing the file wrote its buffer once more, and that failed outside of every sentence."""
+    place = Local(tmp_path / "run")
+    place.open()
+    place.append("lines", b"first\n")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"lines' cannot be written \(No space left on device\)"):
+        place.append("lines", b"second\n")
+    monkeypatch.undo()
+    place.close()
+    assert (tmp_path / "run/lines").read_bytes() == b"first\n"

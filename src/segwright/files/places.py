@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from segwright.errors import InputError, OutputError
 from segwright.files.disk import TEMPORARY, synced, write_all
@@ -80,7 +81,7 @@ class Local:
     def __init__(self, folder: Path, what: str = "run") -> None:
         """``what``: who works in it, for the sentence that keeps others out."""
         self.folder, self.what = folder, what
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, FileIO] = {}
         self._lock: int | None = None
         self._made: list[Path] = []  # folders that were not there before ``open``
 
@@ -112,12 +113,18 @@ class Local:
 
     def append(self, name: str, data: bytes) -> None:
         try:
-            if name not in self._files:
-                self._files[name] = open(self._within(name), "ab")  # noqa: SIM115 (closed by close)
+            if name not in self._files:  # without a buffer, which would be written once more, or fail once more, when it is closed
+                self._files[name] = open(self._within(name), "ab", buffering=0)  # noqa: SIM115 (closed by close)
             file = self._files[name]
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            before, rest = os.fstat(file.fileno()).st_size, memoryview(data)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
         except OSError as error:
             raise OutputError(
                 f"{self.path(name)!r} cannot be written ({error.strerror or error}); free some space and start again"
@@ -146,7 +153,8 @@ class Local:
     def close(self) -> None:
         """Let other processes in; folders that were made here and are still empty are taken away."""
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # what was appended is on the disk already
+                file.close()
         self._files.clear()
         with suppress(OSError):  # not empty
             for folder in self._made:

@@ -70,7 +70,7 @@ def _outlive_sessions(blocks: gr.Blocks) -> None:
         with suppress(KeyError):
             send(event, message)
 
-    queue.send_message = send_message  # type: ignore[method-assign]
+    queue.send_message = send_message
 
 
 @contextmanager
