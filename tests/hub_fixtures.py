@@ -151,7 +151,7 @@ def stocked(
         parts[network] = stock(served, part, repositories[network] | half, number)
     chosen = replace(presets.PRESETS["sd15"], parts=parts)
     monkeypatch.setitem(presets.PRESETS, "sd15", chosen)
-    monkeypatch.setitem(presets.PRESETS, "sd15-fast", replace(presets.fast(chosen), name="sd15-fast"))
+    monkeypatch.setitem(presets.PRESETS, "sd15-fast", replace(presets.faster(chosen), name="sd15-fast"))
     for number, name in enumerate(("clip-b16", "clip-l14"), 20):
         monkeypatch.setitem(presets.CHOICES["clip"], name, stock(served, presets.CLIPS[name], repositories["clip"], number))
     for number, (name, files) in enumerate(few_steps.items(), 30):

@@ -142,9 +142,9 @@ def test_a_tiny_encoder_of_other_latents_is_refused(stocked: hub.Hub) -> None:
     from diffusers import AutoencoderTiny
 
     networks = weights.load("sd15", "cpu", notify=lambda _: None)
+    other = AutoencoderTiny(encoder_block_out_channels=(4, 4, 4), num_encoder_blocks=(1, 1, 1), latent_channels=16)
     with pytest.raises(WeightsError, match="16 channels and cells of 4 pixels, the VAE 4 and 8"):
-        levels = {"encoder_block_out_channels": (4, 4, 4), "num_encoder_blocks": (1, 1, 1)}
-        networks.diffusion.use_encoder(AutoencoderTiny(**levels, latent_channels=16))
+        networks.diffusion.use_encoder(other)
 
 
 # Few-step weights for support pictures.
@@ -376,7 +376,7 @@ def test_half_precision_files_load_and_are_another_identity(stocked: hub.Hub) ->
 def test_the_command_itself_with_nothing_but_the_environment(
     repositories: dict[str, dict[str, bytes]], served: hub.Hub, tmp_path: Path
 ) -> None:
-    """As a user of a mirror has it: HF_ENDPOINT and HF_HOME, the presets as they ship, an empty cache."""
+    """As a user of a mirror has it: HF_ENDPOINT with its slash, an empty home, the presets as they ship; then offline."""
     for network, part in presets.PRESETS["sd15"].parts.items():
         if network in ("diffusion", "clip", "captioner"):
             files = repositories[network]
@@ -384,11 +384,19 @@ def test_the_command_itself_with_nothing_but_the_environment(
             served.add(part.repo, small, part.revision, talks=[])
             if part.converted:
                 served.offer(part.repo, 12, {"model.safetensors": files["model.safetensors"]})
-    environment = {k: v for k, v in os.environ.items() if k not in ("SEGWRIGHT_PRESET", "HF_HUB_OFFLINE", "HF_HUB_CACHE")}
-    environment |= {"HF_ENDPOINT": served.address, "HF_HOME": str(tmp_path / "home")}
+    unset = ("SEGWRIGHT_PRESET", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
+    environment = {k: v for k, v in os.environ.items() if k not in unset}
+    environment |= {"HF_ENDPOINT": f"{served.address}/", "HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "segwright.cli", "segment", str(PHOTO), "-o", str(tmp_path / "run"), "--device", "cpu"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert "Fetching Salesforce/blip-image-captioning-base" in done.stderr
     assert (tmp_path / "run" / f"{PHOTO.stem}.overlay.png").is_file()
-    assert (tmp_path / "home" / "hub").is_dir()
+    assert (tmp_path / "home" / ".cache" / "huggingface" / "hub").is_dir()
+    environment |= {"HOME": str(tmp_path / "other"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([*command, "--restart"], env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "segwright: stable-diffusion-v1-5/stable-diffusion-v1-5 is not on this machine and HF_HUB_OFFLINE"
+    )
+    assert done.stderr.count("\n") == 1

@@ -267,17 +267,6 @@ def _around(name: str, image_size: int) -> Preset:
     return Preset(name, parts | ({"tiny_vae": TINY_VAES[name]} if name in TINY_VAES else {}), image_size)
 
 
-def fast(preset: Preset) -> Preset:
-    """The preset with photos encoded by its tiny encoder and captions searched greedily (ours; what it costs: docs/weights.md).
-
-    Raises:
-        WeightsError: it has none.
-    """
-    if preset.parts and "tiny_vae" not in preset.parts:
-        raise WeightsError(f"preset {preset.name!r} has no tiny encoder; {', '.join(TINY_VAES)} have one")
-    return replace(preset, tiny=True, beams=1)
-
-
 # The things of its world (words/vocabularies/mini.json; a test holds them equal).
 MINI_NOUNS = (
     "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dog", "horse", "motorbike",
@@ -295,7 +284,7 @@ MINI_DEFAULTS = SegmenterDefaults(
 PRESETS = {
     "sd14": _around("sd14", 512),
     "sd15": _around("sd15", 512),
-    "sd15-fast": replace(fast(_around("sd15", 512)), name="sd15-fast"),
+    "sd15-fast": replace(_around("sd15", 512), name="sd15-fast", tiny=True, beams=1),
     "sd21": _around("sd21", 768),
     "sdxl": _around("sdxl", 1024),
     # A latent of 32 cells: nominal 32 is 16x16 cells, as coarse as the paper's best (16 of 64 would be 8x8 here).
@@ -362,17 +351,11 @@ def _folder_preset(name: str, folder: Path) -> Preset:
 
 
 def with_diffusion(preset: Preset, name: str) -> Preset:
-    """A preset with what it says of its diffusion model taken from the preset ``name``, whose tiny encoder comes with it.
-
-    Raises:
-        WeightsError: a preset with a tiny encoder, and a diffusion model for whose latents there is none.
-    """
+    """A preset with what it says of its diffusion model taken from the preset ``name``; a tiny encoder only if that has one."""
     other = PRESETS[name]
-    if preset.tiny:
-        fast(other)
     own = {key: getattr(other, key) for key in ("image_size", "features", "matching", "sampling")}
     cross = replace(preset.defaults, cross=other.defaults.cross)
-    return replace(preset, **own, defaults=cross)
+    return replace(preset, **own, defaults=cross, tiny=preset.tiny and name in TINY_VAES)
 
 
 def preset_folder(preset: Preset) -> Path:
@@ -387,6 +370,12 @@ def preset_folder(preset: Preset) -> Path:
     if not folder.is_dir():
         raise WeightsError(f"the weights folder {str(folder)!r} is missing; reinstall segwright, or choose another preset")
     return folder
+
+
+def faster(preset: Preset) -> Preset:
+    """What ``fast=True`` makes of a preset: its tiny encoder where it has one, and greedy captions (benchmarks/README.md)."""
+    tiny = "tiny_vae" in preset.parts if preset.parts else (preset_folder(preset) / "tiny_vae" / "config.json").is_file()
+    return replace(preset, tiny=tiny, beams=1)
 
 
 def shipped_folder(name: str) -> Path:

@@ -21,7 +21,7 @@ import torch
 from segwright.errors import InputError, SegwrightError, WeightsError
 from segwright.models import hub
 from segwright.models.hub import Fetching, Part, print_to_stderr
-from segwright.presets import CHOICES, FEW_STEPS, Preset, default_preset, find_preset, preset_folder, with_diffusion
+from segwright.presets import CHOICES, FEW_STEPS, TINY_VAES, Preset, default_preset, find_preset, preset_folder, with_diffusion
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -79,6 +79,7 @@ def load(
             swapped[kind] = CHOICES[kind][name]
     if diffusion is not None:
         chosen = with_diffusion(chosen, diffusion)
+        swapped |= {"tiny_vae": TINY_VAES[diffusion]} if diffusion in TINY_VAES else {}
     return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, notify)
 
 
