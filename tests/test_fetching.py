@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import hub
 import huggingface_hub
 import numpy as np
 import pytest
+from hub_fixtures import COMMIT, part_of, pickled
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -21,7 +25,7 @@ from segwright.cli import main
 from segwright.errors import InputError, OutputError, WeightsError
 from segwright.methods import METHODS, find_method
 from segwright.mini.voc import data_folder
-from segwright.models.hub import human
+from segwright.models.hub import File, Part, human
 
 PHOTO = data_folder() / "JPEGImages" / "val_00000.jpg"
 
@@ -203,6 +207,60 @@ def test_a_folder_with_another_clip_and_a_generator_works_without_network(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     few = ("--support", 2, "--set", "parts=2", "--extractors", "sd,clip")
     assert run("prototypes", "dog", "-o", tmp_path / "bank", "--preset", folder, "--generator", "lcm", *few) == 0
+
+
+# What a hub can do to the first run: it ends in masks all the same.
+
+
+def _pickle_alone(served: hub.Hub, part: Part) -> Part:
+    """BLIP with a pickle and nothing else, its discussions disabled."""
+    there = served.repos[part.repo]
+    data = pickled(there.commits[there.refs["refs/pr/7"]]["model.safetensors"])
+    there.talks = None
+    there.commits = {part.revision: there.commits[part.revision] | {"pytorch_model.bin": data}}
+    return replace(part, pickle=File("pytorch_model.bin", len(data), hashlib.sha256(data).hexdigest()))
+
+
+def _no_weights(served: hub.Hub, part: Part) -> Part:
+    """No pull request, no pickle that is pinned: BLIP large, which is another repository, does the work."""
+    there = served.repos[part.repo]
+    large = {name: data for name, data in there.commits[there.refs["refs/pr/7"]].items() if name != "tf_model.h5"}
+    there.talks, there.commits = [], {part.revision: there.commits[part.revision]}
+    served.add("somebody/blip-large", large, COMMIT.format(77))
+    return replace(part, pickle=None, instead=part_of("somebody/blip-large", large, 77))
+
+
+def _unwell(served: hub.Hub, part: Part) -> Part:
+    """Once each: 500, 429 with a pause, a cut within the file, silence."""
+    for where, act in (
+        ("/api/models/stable", hub.status(500)),
+        ("/api/models/openai", hub.status(429, Retry_After="0")),
+        ("/cdn/stable-diffusion-v1-5/", hub.cut(5000)),
+        ("/cdn/openai/", hub.silent(60, after=3000)),
+    ):
+        served.fault(where, act, times=1)
+    return part
+
+
+def _moved(served: hub.Hub, part: Part) -> Part:
+    """The pull request has another number and title."""
+    there = served.repos[part.repo]
+    there.refs["refs/pr/99"] = there.refs.pop("refs/pr/7")
+    there.talks = [{"num": 99, "title": "as you like it", "isPullRequest": True, "author": {"name": "SFconvertbot"}}]
+    return part
+
+
+@pytest.mark.parametrize("spoil", [_pickle_alone, _no_weights, _unwell, _moved])
+def test_the_first_run_ends_in_masks_all_the_same(
+    stocked: hub.Hub, tmp_path: Path, spoil: Callable[[hub.Hub, Part], Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = presets.PRESETS["sd15"]
+    part = spoil(stocked, preset.parts["captioner"])
+    monkeypatch.setitem(presets.PRESETS, "sd15", replace(preset, parts=preset.parts | {"captioner": part}))
+    assert run("segment", PHOTO, "--preset", "sd15", "-o", tmp_path / "run") == 0
+    assert (tmp_path / "run" / f"{PHOTO.stem}.png").is_file()
+    used = json.loads((tmp_path / "run" / "run.json").read_text())["networks"]["captioner"]
+    assert used.startswith("somebody/blip-large@" if spoil is _no_weights else "Salesforce/blip-image-captioning-base@")
 
 
 # Everything before the work begins, by every command that needs networks.
