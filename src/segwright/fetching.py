@@ -186,7 +186,7 @@ def _plain(path: Path) -> Path:
 
 
 def describe() -> str:
-    """All presets for people: what each method needs in bytes, then parts with licences, and where each lies."""
+    """All presets for people: what each method needs in bytes, of which networks; then each repository and where it lies."""
     lines = []
     for preset in PRESETS.values():
         if not preset.parts:
@@ -200,18 +200,24 @@ def describe() -> str:
         lines.append(f"{preset.name}: {preset.image_size} px; to fetch for {by_method}")
         if preset.parts["diffusion"].half:
             lines.append(f"  {DEFAULT} with --dtype float16 or bfloat16: {human(size(DEFAULT, preset, True))}")
-        lines += [f"  {kind}: {_about(part)}" for kind, part in preset.parts.items()]
-    lines.append("single networks in place of a preset's, by --clip, --captioner, --vit and --diffusion")
-    lines += [f"  {name}: {_about(part)}" for table in CHOICES.values() for name, part in table.items()]
-    lines.append("few-step weights for OVDiff's support pictures, by segwright prototypes --generator")
-    lines += [f"  {name}: {_about(generator.part)}" for name, generator in FEW_STEPS.items()]
+        kinds = (kind for kind in preset.parts if preset.tiny or kind != "tiny_vae")
+        lines.append(f"  networks: {', '.join(f'{kind} {preset.parts[kind].repo}' for kind in kinds)}")
     lines.append("any folder in the layout of mini: as that folder's owner licenses it")
-    return "\n".join(lines)
+    return "\n".join([*lines, "repositories:", *_repositories()])
 
 
-def _about(part: hub.Part) -> str:
-    try:
-        where = str(hub.cached(part))
-    except WeightsError:
-        where = "not fetched yet"
-    return f"{part.repo} ({human(part.size)}, {part.licence}): {where}"
+def _repositories() -> list[str]:
+    """Each once: size, licence, the option that chooses it in place of a preset's, and where it lies."""
+    chosen = {part.repo: f"--{kind} {name}" for kind, table in CHOICES.items() for name, part in table.items()}
+    chosen |= {made.part.repo: f"segwright prototypes --generator {name}" for name, made in FEW_STEPS.items()}
+    parts = [part for preset in PRESETS.values() for part in preset.parts.values()]
+    parts += [part for table in CHOICES.values() for part in table.values()] + [made.part for made in FEW_STEPS.values()]
+    lines = []
+    for part in {part.repo: part for part in parts}.values():
+        try:
+            where = str(hub.cached(part))
+        except WeightsError:
+            where = "not fetched yet"
+        about = ", ".join([human(part.size), part.licence, *([chosen[part.repo]] if part.repo in chosen else [])])
+        lines.append(f"  {part.repo} ({about}): {where}")
+    return lines

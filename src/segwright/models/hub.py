@@ -338,7 +338,7 @@ def _fitting(part: Part, listed: tuple[str, dict[str, Remote]], reference: str, 
         if all(_is_listed(file, there) for file in files if file.name.endswith(WEIGHTS)):
             place = snapshot(part, commit)
             lacking = tuple(_pinned(f, there) for f in files if f.name in there and not (place / f.name).is_file())
-            known = reference or ("" if part.revision == commit else part.revision)
+            known = "" if commit in (reference, part.revision) else reference or part.revision
             return Plan(part, commit, known, lacking)
     return None
 
