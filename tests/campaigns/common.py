@@ -56,6 +56,8 @@ def campaign(attack: Attack, size: int, seed: int = 0, seconds: float = 3600, fi
             break
         try:
             tally.outcomes[attack(random.Random(f"{seed} {number}"), number)] += 1
+        except KeyboardInterrupt:
+            break
         except Exception:
             tally.faults.append((number, traceback.format_exc()))
     return tally
