@@ -84,4 +84,4 @@ def test_page(tmp_path: Path) -> None:
 @posix
 def test_day(tmp_path: Path) -> None:
     with quick():
-        assert "60 photos, 3 of them bad" in import_module("day").day(tmp_path, 60, SEED)
+        assert "60 photos, 3 of them bad" in import_module("day").day(tmp_path, 60, SEED, most=1)

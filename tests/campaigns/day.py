@@ -78,8 +78,8 @@ def photos_in(out: Path) -> int:
     return 0
 
 
-def day(place: Path, count: int, seed: int, seconds: float = 3600) -> str:
-    """The whole of it; returns what to print."""
+def day(place: Path, count: int, seed: int, seconds: float = 3600, most: int = 1000) -> str:
+    """The whole of it, with so many kills at most; returns what to print."""
     rng, end = random.Random(seed), time.monotonic() + seconds
     photos, out = place / "photos", place / "run"
     bad = make_photos(photos, count, rng)
@@ -94,7 +94,7 @@ def day(place: Path, count: int, seed: int, seconds: float = 3600) -> str:
             memory[half] = max(memory[half], *(resident(p) for p in (process.pid, *children(process.pid))))
             if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 break
-            if photos_in(out) >= stop and (workers := children(process.pid)):
+            if kills < most and photos_in(out) >= stop and (workers := children(process.pid)):
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 kills, watched = kills + 1, True
         code = process.wait()

@@ -291,3 +291,12 @@ def test_a_line_that_the_disk_has_no_room_for(photos: Path, tmp_path: Path, monk
     monkeypatch.undo()
     place.close()
     assert (tmp_path / "run/lines").read_bytes() == b"first\n"
+
+
+def test_a_run_of_words_with_several_names_is_exported(photos: Path, tmp_path: Path) -> None:
+    """run.json has them as they were written, the results by their first name."""
+    list(segment(photos, spec(), tmp_path / "run", ["sofa; couch", "dog"]))
+    export(tmp_path / "run", "coco", tmp_path / "coco")
+    content = json.loads((tmp_path / "coco/annotations.json").read_text("utf8"))
+    assert [c["name"] for c in content["categories"]] == ["sofa", "dog"]
+    assert content["annotations"]

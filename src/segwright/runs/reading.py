@@ -156,7 +156,12 @@ def open_run(folder: str | os.PathLike[str]) -> Collection:
     lines = {line.photo: line for line in parse_manifest(whole_lines(found), place)}
     done = sorted((line for line in lines.values() if line.name), key=lambda line: natural(PurePosixPath(str(line.name))))
     failed = sorted((line for line in lines.values() if not line.name), key=lambda line: natural(PurePosixPath(line.photo)))
-    words = tuple(run["words"]) if run.get("words") else tuple(sorted({word for line in done for word in line.words}))
+    # of "sofa; couch" the results have the first name
+    words = (
+        tuple(w.partition(";")[0].strip() for w in run["words"])
+        if run.get("words")
+        else tuple(sorted({word for line in done for word in line.words}))
+    )
     return Collection(
         place, run, words, tuple(done), tuple(failed), _root([line.photo for line in done]), not found.endswith(b"\n")
     )

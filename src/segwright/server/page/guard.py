@@ -90,6 +90,9 @@ class BodyGuard:
         except _TooLongError:
             if not begun:
                 await _answer(send, 413, f"this page takes {self.most:,} bytes a request at most")
+        except KeyError:  # of Gradio: a component, session or field that the page does not have
+            if not begun:
+                await _answer(send, 404, "there is no such part of this page")
 
 
 class _TooLongError(Exception):
