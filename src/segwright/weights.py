@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from segwright.errors import InputError, SegwrightError, WeightsError
+from segwright.errors import InputError, SegwrightError, WeightsError, is_out_of_memory
 from segwright.models import hub
 from segwright.models.hub import Fetching, Part, print_to_stderr
 from segwright.presets import CHOICES, Preset, default_preset, find_preset, preset_folder, with_diffusion
@@ -248,10 +248,8 @@ class Networks:
         folder = self.folder(network)
         try:
             return opening.OPENERS[network](folder, self.device, self.dtype)
-        except (SegwrightError, MemoryError):
-            raise
         except Exception as error:  # configurations of wrong types: the libraries raise nearly anything
-            if isinstance(error, RuntimeError) and "memory" in str(error):
+            if isinstance(error, SegwrightError) or is_out_of_memory(error):
                 raise
             raise WeightsError(
                 f"the {network} in {str(folder)!r} cannot be opened ({hub.reason(error)}); {opening.MEND}"
