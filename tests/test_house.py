@@ -75,6 +75,32 @@ def test_nobody_asks_which_method_it_has() -> None:
     assert not found
 
 
+def functions(node: ast.AST, within: bool = False) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, int]]:
+    """Every function with the number of its parameters that can be given by place; ``self`` and ``cls`` are none."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in child.decorator_list)
+            yield child, len(child.args.posonlyargs + child.args.args) - (within and not static)
+        yield from functions(child, isinstance(child, ast.ClassDef))
+
+
+def test_many_parameters_would_be_found() -> None:
+    tree = ast.parse(
+        "class A:\n def f(self, a, b, /, c, d, e, *, g): pass\ndef h(a, b, c, d, e, f=1):\n async def i(a, *b, c): pass"
+    )
+    assert {found.name: count for found, count in functions(tree)} == {"f": 5, "h": 6, "i": 1}
+
+
+def test_at_most_five_parameters_are_given_by_place() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{function.lineno}: {function.name} has {count}"
+        for path in sorted(ROOT.rglob("*.py"))
+        for function, count in functions(ast.parse(path.read_text("utf8")))
+        if count > 5
+    ]
+    assert not found
+
+
 def test_methods_holds_methods_only() -> None:
     allowed = {"__init__.py", "base.py", "segmenter.py"} | {home.parts[1] for home in HOMES if home.parts[0] == "methods"}
     there = {p.name for p in (ROOT / "methods").iterdir() if p.name != "__pycache__"}
