@@ -52,7 +52,7 @@ class SCLIPSettings:
         candidates: which words may win: "none", all (published); "paper", "reference", "prefilter": those believed to be
             in the photo (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (the paper's figures are without).
-        seed: recorded; nothing is drawn at random.
+        seed: recorded; nothing is drawn at random (ours: 0, as any other).
     """
 
     short: int = 336
