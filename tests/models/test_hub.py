@@ -365,7 +365,7 @@ def test_a_connection_cut_at_ten_places_is_resumed_within_the_file(served: hub.H
     assert not leftovers(served)
 
 
-def test_a_broken_off_fetch_goes_on_in_the_next_run(served: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_fetch_resumes_in_the_next_run(served: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 1_000_000
     part = put(served, weights(size))
     served.fault("/cdn/", hub.cut(400_000), times=1)

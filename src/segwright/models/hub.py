@@ -122,7 +122,7 @@ class Fetching:
         half: take half-precision weights where there are any.
         local_only: never ask the network.
         verify: compare what is there already with its checksum, and fetch again what differs.
-        notify: is told, a line at a time, what is fetched and what from.
+        notify: called with a line of text for each thing that is fetched: what, and what from.
     """
 
     half: bool = False

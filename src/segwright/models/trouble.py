@@ -136,4 +136,4 @@ def _network(error: Exception, doing: str) -> str:
             f"no network: {constants.ENDPOINT} cannot be reached while {doing} ({text}); "
             "a proxy is set by HTTPS_PROXY, a mirror by HF_ENDPOINT"
         )
-    return f"the connection broke off while {doing} ({text}); try again, it goes on from where it stopped"
+    return f"the connection was lost while {doing} ({text}); try again, the download resumes"

@@ -144,7 +144,7 @@ class Steps:
     """What one photo goes through. K are the words in the prompts, n the cells a side of the self-attention.
 
     Attributes:
-        prompts: what the U-Net was told; more than one where the text encoder's context did not hold all words.
+        prompts: what the U-Net read; more than one where the text encoder's context did not hold all words.
         cross: (K, n, n) float32, the weighted cross-attention, each resolution's map of sum 1.
         shared: (K, n, n) float32, the same averaged within the clusters.
         refined: (K, n, n) float32, after the last iteration; each map starts at 0 and has sum 1.
