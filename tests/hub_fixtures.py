@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 
 from segwright import presets
 from segwright.models import download, trouble
-from segwright.models.hub import File, Part
+from segwright.models.repositories import File, Part
 
 COMMIT = "{:040x}"
 OLD_VAE = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}

@@ -241,7 +241,8 @@ def works(folder: Path, mini: Networks, dtype: str, settings: dict[str, dict[str
     ("place", "settings", "shown"),
     [
         ("run", {"method": {"short": 300}}, r"settings\.short"), ("report", {"method": {"short": 300}}, r"settings\.short"),
-        ("run", {"method": {"refine": "pamr"}}, "refine"), ("report", {"method": {"refine": "pamr"}}, "refine"),
+        ("run", {"method": {"refine": "pamr"}}, r"settings\.refine"),
+        ("report", {"method": {"refine": "pamr"}}, r"settings\.refine"),
         ("refined", {"refiner": {"iterations": 3}}, r"refine\.0\.iterations"), ("refined", {"trust": {"trust": 0.9}}, "trust"),
         ("diagnosis", {"diagnosis": {"steps": 10}}, r"settings\.steps"),
         ("bank", {"support": {"pictures": 3}}, r"support\.pictures"),

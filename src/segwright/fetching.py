@@ -13,6 +13,7 @@ from segwright.errors import InputError, OutputError, WeightsError
 from segwright.methods import DEFAULT, find_method, list_methods
 from segwright.models import hub
 from segwright.models.hub import human, print_to_stderr
+from segwright.models.repositories import Part, reason
 from segwright.presets import MADE, PRESETS, Preset, default_preset, find_preset, preset_folder
 from segwright.refine import REFINERS
 from segwright.weights import Networks, load
@@ -106,7 +107,7 @@ def fetch(
     return _make_folder(found, chosen, dict(zip(wanted, folders, strict=True)), Path(to).expanduser(), dtype)
 
 
-def _parts(method: str, preset: Preset, dtype: str) -> list[hub.Part]:
+def _parts(method: str, preset: Preset, dtype: str) -> list[Part]:
     networks = _networks(method, preset.name, dtype)
     names = needs(method, preset)
     return [part for name in names if (part := networks.part(name)) is not None]
@@ -144,13 +145,13 @@ def _make_folder(preset: Preset, methods: Sequence[str], folders: Mapping[str, P
             to.rmdir()
         os.replace(half, to)
     except OSError as error:
-        raise OutputError(f"{str(to)!r} cannot be written ({hub.reason(error)})") from error
+        raise OutputError(f"{str(to)!r} cannot be written ({reason(error)})") from error
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return to
 
 
-def _placed(method: str, preset: Preset, dtype: str) -> dict[str, hub.Part]:
+def _placed(method: str, preset: Preset, dtype: str) -> dict[str, Part]:
     networks = _networks(method, preset.name, dtype)
     return {name: part for name in needs(method, preset) if (part := networks.part(name)) is not None}
 

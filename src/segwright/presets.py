@@ -10,7 +10,8 @@ from typing import Any
 
 from segwright.errors import WeightsError
 from segwright.models.diffusion import FeatureSettings
-from segwright.models.hub import File, Part, cached
+from segwright.models.hub import cached
+from segwright.models.repositories import File, Part
 from segwright.models.sampling import SamplingSettings
 from segwright.untrusted import decode, read_bounded
 

@@ -19,7 +19,8 @@ from hub_fixtures import COMMIT, part_of, pickled
 
 from segwright.errors import WeightsError
 from segwright.models import download, trouble
-from segwright.models.hub import Fetching, File, Part, cached, fetch, find, human, source
+from segwright.models.hub import Fetching, cached, fetch, find, human, source
+from segwright.models.repositories import File, Part
 
 Files = dict[str, bytes]
 QUIET = Fetching(notify=lambda _: None)
@@ -480,7 +481,8 @@ def test_a_cache_that_cannot_be_written(served: hub.Hub, tmp_path: Path, monkeyp
 FETCH = """
 import sys, huggingface_hub.constants
 huggingface_hub.constants.ENDPOINT, huggingface_hub.constants.HF_HUB_CACHE = sys.argv[1:3]
-from segwright.models.hub import Fetching, File, Part, fetch
+from segwright.models.hub import Fetching, fetch
+from segwright.models.repositories import File, Part
 part = Part(*sys.argv[3:5], "CC0", tuple(File(name, 0) for name in sys.argv[5:]))
 print(*fetch(part, Fetching(notify=lambda _: None)))
 """

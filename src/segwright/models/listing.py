@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from segwright.models.hub import Remote
+from segwright.models.download import ask
+from segwright.models.repositories import Remote
 
 BOT = "SFconvertbot"  # the hub's own converter of pickles to safetensors
 DISABLED = (401, 403, 404, 410)  # how a repository without discussions answers
@@ -23,8 +24,6 @@ def files(repo: str, revision: str) -> tuple[str, dict[str, Remote]]:
         NotThereError: no such revision.
         WeightsError: no network, refused, no such repository ...
     """
-    from segwright.models.download import ask
-
     answer = ask(f"/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true", repo, lambda e: e.kind == "RevisionNotFound")
     if answer is None:
         raise NotThereError(f"no revision {revision[:12]}")
@@ -38,8 +37,6 @@ def files(repo: str, revision: str) -> tuple[str, dict[str, Remote]]:
 
 def offered(repo: str) -> list[str]:
     """References of pull requests by the hub's converter; none if the repository's discussions are disabled."""
-    from segwright.models.download import ask
-
     found: list[str] = []
     seen = 0
     for page in range(PAGES):

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from segwright.errors import SegwrightError, WeightsError, is_out_of_memory
-from segwright.models.hub import reason
 from segwright.models.pixels import Pixels
+from segwright.models.repositories import reason
 from segwright.untrusted import decode_object, read_bounded
 
 MEND = "segwright fetch PRESET fetches damaged files of a preset again; copy those of a folder of your own again"

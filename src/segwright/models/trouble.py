@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from segwright.errors import SegwrightError, WeightsError
+from segwright.models.repositories import WAYS_OUT, cache, reason
 
 PASSING = (408, 429, 500, 502, 503, 504)
 SILENCE = 10.0  # seconds without a byte; tried twice, so a silent server is given up after 20
@@ -77,8 +78,6 @@ def explained(repo: str, doing: str) -> Iterator[None]:
 
 def sentence(error: Exception, repo: str, doing: str) -> str:
     """The sentence for an error met while ``doing`` something with a repository."""
-    from segwright.models.hub import WAYS_OUT, cache, reason
-
     if isinstance(error, StatusError):
         return f"{_status(error, repo, doing)}; {WAYS_OUT}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -114,8 +113,6 @@ def _status(error: StatusError, repo: str, doing: str) -> str:
 
 def _network(error: Exception, doing: str) -> str:
     from huggingface_hub import constants
-
-    from segwright.models.hub import reason
 
     kinds, text = _kinds(error), reason(error)
     if is_silence(error):

@@ -23,8 +23,9 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.methods.base import Method, Trace
-from segwright.methods.best import dense, presence
+from segwright.methods.best import dense, explain, presence
 from segwright.methods.best.field import Field
+from segwright.methods.best.steps import Belief, Steps
 from segwright.methods.segmenter import all_background, background_words, strongest, to_scores
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
@@ -85,64 +86,6 @@ class BestSettings:
 
 
 @dataclass(frozen=True)
-class Belief:
-    """What became of one word.
-
-    Attributes:
-        word: its own name.
-        used: what the networks were asked for, each of its names.
-        present: it was found.
-        score: 0..1, the mean of ``evidence``.
-        evidence: "caption", "photo" (CLIP on photo and crops), "dense" (its strongest cells), "region" (the check).
-        why: one sentence.
-    """
-
-    word: str
-    used: tuple[str, ...]
-    present: bool
-    score: float
-    evidence: Mapping[str, float]
-    why: str
-
-
-@dataclass(frozen=True)
-class Steps:
-    """One photo on its way; ``explain`` shows it.
-
-    Attributes:
-        caption: the photo's.
-        words: N.
-        everyone: the words against caption, background and common nouns.
-        competing: the believed words against the caption's other nouns and background words.
-        believed: their places among the words.
-        passed: of the U-Net; None where no word was believed.
-        regions: (n, n) int64.
-        shares: (K, rows) what CLIP takes each region for.
-        fused: (rows, n, n).
-        carried: (rows, m, m).
-        scores: coarse.
-        refined: after the refiners.
-        beliefs: one a word.
-        result: labels and scores after the check.
-    """
-
-    caption: str
-    words: tuple[str, ...]
-    everyone: Field
-    competing: Field
-    believed: tuple[int, ...]
-    passed: dense.Pass | None
-    regions: Tensor | None
-    shares: Tensor | None
-    fused: Tensor | None
-    carried: Tensor | None
-    scores: Scores
-    refined: Scores
-    beliefs: tuple[Belief, ...]
-    result: Scores
-
-
-@dataclass(frozen=True)
 class Best(Method):
     """The method with its networks.
 
@@ -164,15 +107,11 @@ class Best(Method):
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""
-        from segwright.methods.best import explain
-
         steps = self.steps(image, words)
         return Trace(self.finish(steps), partial(explain.body, image, steps, self))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
-        from segwright.methods.best import explain
-
         return explain.page(image, self, words, title)
 
     def steps(self, image: Image, words: Sequence[str] | None = None) -> Steps:

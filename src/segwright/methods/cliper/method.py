@@ -22,6 +22,7 @@ from segwright.files.html import Page
 from segwright.images import stitch, windows
 from segwright.methods.base import Trace
 from segwright.methods.clip_es import BACKGROUND_25
+from segwright.methods.cliper import explain
 from segwright.methods.segmenter import (
     LONGEST,
     Segmenter,
@@ -181,14 +182,10 @@ class CLIPer(Segmenter):
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image; its steps are made again where they are looked at."""
-        from segwright.methods.cliper import explain
-
         return Trace(self(image, words), partial(explain.body, image, self, words))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
-        from segwright.methods.cliper import explain
-
         return explain.page(image, self, words, title)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:

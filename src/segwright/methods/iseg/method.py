@@ -20,6 +20,7 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.methods.base import Trace
+from segwright.methods.iseg import explain
 from segwright.methods.segmenter import (
     Segmenter,
     background_words,
@@ -183,14 +184,10 @@ class ISeg(Segmenter):
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image; its steps are made again where they are looked at."""
-        from segwright.methods.iseg import explain
-
         return Trace(self(image, words), partial(explain.body, image, self, words))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
-        from segwright.methods.iseg import explain
-
         return explain.page(image, self, words, title)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
