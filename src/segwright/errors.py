@@ -23,7 +23,7 @@ class OutputError(SegwrightError):
     """Results that cannot be written."""
 
 
-NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
