@@ -186,7 +186,7 @@ def test_value_path_is_the_one_that_dense_methods_read(tmp_path: Path) -> None:
     model = build(clip_tokenizer(tmp_path)).eval()
     pixels = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
-        ours = value_features(model, embed(model, pixels, None)[0])
+        ours = value_features(model, embed(model, pixels, None)[0][-2])
     clip = Clip(model, None, Pixels(128, (0.5,) * 3, (0.5,) * 3))
     theirs = dense_features(clip, pixels, "value").features.flatten(2).transpose(1, 2)
     assert torch.allclose(ours, theirs, atol=1e-5)
@@ -231,7 +231,8 @@ def test_the_guide_reads_a_region_by_its_filled_patches() -> None:
     torch.manual_seed(0)
     model = guide.Guide(len(CLASSES)).eval()
     pixels = torch.randn(2, 3, 128, 128)
-    features = model(pixels)
+    features, half_way = model(pixels)
+    assert half_way.shape == (2, guide.WIDTHS[2], 16, 16)
     assert features.shape == (2, guide.FEATURES, 16, 16)
     share = torch.zeros(2, 256)
     share[:, 17] = 0.3
@@ -268,7 +269,7 @@ def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
         patch.setattr(diffusion, "BATCH", 4)
         patch.setattr(diffusion, "WHOLE_BATCH", 2)
         patch.setattr(vae, "CROPS", ((0.5, 32, 2), (1.0, 64, 2)))
-        for needy, needed in (("diffusion", "vae"), ("clip", "guide.safetensors")):
+        for needy, needed in (("tiny-vae", "vae"), ("clip", "guide.safetensors")):
             with pytest.raises(InputError, match=rf"stage {needy} needs .*{needed}"):
                 train_preset(Settings(tmp_path, needy, scenes=24, steps=2))
         for stage in STAGES:

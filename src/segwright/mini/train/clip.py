@@ -45,6 +45,7 @@ from segwright.mini.train.tokens import BACKGROUND_WORDS, CONTEXT, TEMPLATES, cl
 # None: all patches; only then is a scene set against its caption.
 PHASES: tuple[tuple[float, int, int, int | None, int | None], ...] = ((0.8, 72, 36, 48, 10), (1.0, 48, 24, None, None))
 TRUST = 0.5  # share of the guide in the targets of regions
+ALIGNED = 1.5  # weight of the distance to its features
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -61,8 +62,8 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     return CLIPModel._from_config(config, attn_implementation="eager")  # on a CPU half the time of the fused attention's backward
 
 
-def embed(model: CLIPModel, pixels: Tensor, kept: int | None, first: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Hidden states before the last block, after it, and which patches they are.
+def embed(model: CLIPModel, pixels: Tensor, kept: int | None, first: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    """Hidden states (b, 1 + n, d) after each block, and which patches they are (b, n).
 
     Args:
         kept: so many patches are looked at; None: all.
@@ -76,10 +77,10 @@ def embed(model: CLIPModel, pixels: Tensor, kept: int | None, first: Tensor | No
         places = order.argsort(1, descending=True)[:, :kept]
         taken = torch.cat([torch.zeros_like(places[:, :1]), places + 1], 1)
         hidden = torch.gather(hidden, 1, taken[..., None].expand(-1, -1, hidden.shape[2]))
-    before = tower.pre_layrnorm(hidden)
-    for layer in tower.encoder.layers[:-1]:
-        before = _out(layer(before, None))
-    return before, _out(tower.encoder.layers[-1](before, None)), places
+    states = [tower.pre_layrnorm(hidden)]
+    for layer in tower.encoder.layers:
+        states.append(_out(layer(states[-1], None)))
+    return states[1:], places
 
 
 def _out(made: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -148,7 +149,7 @@ def seen_things(classes: Tensor) -> Tensor:
 class Lesson:
     """One step's losses: the towers' own, and the guide's."""
 
-    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, teacher: guide.Guide) -> None:
+    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, teacher: guide.Teacher) -> None:
         self.model, self.tokenizer, self.teacher = model, tokenizer, teacher
         self.device = model.device
 
@@ -160,15 +161,13 @@ class Lesson:
         made = made * self.model.logit_scale.exp().clamp(max=100)
         return made[: len(CLASSES)], made[len(CLASSES) :]
 
-    def taught(self, pixels: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.teacher(pixels).float()
-
-    def apart(self, before: Tensor, features: Tensor, places: Tensor, weights: Tensor) -> Tensor:
-        """1 - cosine of hidden states (b, 1 + n, d), mapped, and the guide's features in the same patches."""
-        theirs = _at(features.flatten(2).transpose(1, 2), places)
-        mine = self.model.towards_guide(before[:, 1:]).float()
-        return ((1 - F.cosine_similarity(mine, theirs, dim=-1)) * weights).sum() / weights.sum().clamp(min=1)
+    def apart(self, states: list[Tensor], taught: list[Tensor], places: Tensor, weights: Tensor) -> Tensor:
+        """1 - cosine of the guide's features in the patches and hidden states, mapped: before the last block, and of the second."""
+        value = torch.zeros((), device=self.device)
+        for towards, state, features in zip(self.model.towards_guide, (states[-2], states[1]), taught, strict=True):
+            theirs = _at(features.flatten(2).transpose(1, 2), places)
+            value = value + ((1 - F.cosine_similarity(towards(state[:, 1:]).float(), theirs, dim=-1)) * weights).sum()
+        return ALIGNED * value / weights.sum().clamp(min=1)
 
     def regions(
         self, masked: tuple[Tensor, Tensor, Tensor], rng: Generator, kept: int | None, named: Tensor
@@ -176,30 +175,30 @@ class Lesson:
         pixels = augment(masked[0], rng, 0.25)
         filled, targets, barred = (t.to(self.device) for t in (content(pixels), *masked[1:]))
         pixels = pixels.to(self.device)
-        before, after, places = embed(self.model, pixels, kept, filled)
-        logits = (image_features(self.model, after) @ named.T).masked_fill(barred, -1e4)
-        features = self.taught(pixels)
-        theirs = self.teacher.pooled(features, filled).masked_fill(barred, -1e4).softmax(1)
+        states, places = embed(self.model, pixels, kept, filled)
+        logits = (image_features(self.model, states[-1]) @ named.T).masked_fill(barred, -1e4)
+        features, taught = self.teacher(pixels)
+        theirs = self.teacher.guide.pooled(features, filled).masked_fill(barred, -1e4).softmax(1)
         value = cross(logits, (1 - TRUST) * targets + TRUST * theirs, barred)
         right = (targets.gather(1, logits.argmax(1, keepdim=True)) > 0).float().mean()
-        return value + self.apart(before, features, places, torch.gather(filled, 1, places)), right
+        return value + self.apart(states, taught, places, torch.gather(filled, 1, places)), right
 
     def scenes(self, scenes: Scenes, rng: Generator, side: int | None, words: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         named, captions = words
         pixels = augment(scenes.pictures, rng).to(self.device)
         window = None if side is None else windows(scenes.labels, side, rng).to(self.device)
-        before, last, places = embed(self.model, pixels, None if side is None else side * side, window)
+        states, places = embed(self.model, pixels, None if side is None else side * side, window)
         classes = torch.gather(cells(scenes.labels, scenes.grounds).to(self.device), 1, places)
-        values, whole = value_features(self.model, before), image_features(self.model, last)
+        values, whole = value_features(self.model, states[-2]), image_features(self.model, states[-1])
         parts, right = pooled(values, classes)
         hot = F.one_hot(right, len(CLASSES)).float()
         nameless = torch.tensor(UNNAMED, device=self.device)
         hot[hot[:, UNNAMED].sum(1) > 0] = torch.zeros(len(CLASSES), device=self.device).index_fill(0, nameless, 1 / len(UNNAMED))
-        features = self.taught(pixels)
-        likely = _at(self.teacher.logits(features).softmax(2), places)
+        features, taught = self.teacher(pixels)
+        likely = _at(self.teacher.guide.logits(features).softmax(2), places)
         value = (
-            0.6 * cross(parts @ named.T, hot) + 0.6 * cross((values @ named.T).flatten(0, 1), likely.flatten(0, 1))
-            + 0.3 * cross(whole @ named.T, seen_things(classes)) + self.apart(before, features, places, torch.ones_like(places))
+            0.6 * cross(parts @ named.T, hot) + 1.0 * cross((values @ named.T).flatten(0, 1), likely.flatten(0, 1))
+            + 0.3 * cross(whole @ named.T, seen_things(classes)) + self.apart(states, taught, places, torch.ones_like(places))
         )  # fmt: skip
         if side is None:
             value = value + 0.1 * _pairs(whole @ captions.T, scenes.there.to(self.device))
@@ -222,9 +221,10 @@ def fit(
     if start:
         theirs = CLIPTokenizer.from_pretrained(start / "clip").get_vocab()
         start_from(model, start / "clip", (tokenizer.get_vocab(), theirs))
-    model.towards_guide = nn.Linear(model.config.vision_config.hidden_size, guide.FEATURES)
+    width = model.config.vision_config.hidden_size
+    model.towards_guide = nn.ModuleList((nn.Linear(width, guide.FEATURES), nn.Linear(width, guide.WIDTHS[2])))
     model.to(device)
-    lesson = Lesson(model, tokenizer, guide.load(output, device))
+    lesson = Lesson(model, tokenizer, guide.Teacher(data, output, device))
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         _, count, whole, kept, side = next(p for p in PHASES if step < p[0] * plan.steps)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.random import Generator
@@ -28,12 +29,14 @@ from segwright.mini.train.pictures import (
     content,
     cross,
     masked_batch,
+    normalised,
     scene_batch,
 )
 
 WIDTHS = (32, 64, 96, 160, 192)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the side
 FEATURES = 128
 MASKED, WHOLE = 40, 40  # pictures a step
+MEASURED = 128  # scenes whose features say what is usual
 FILE = "guide.safetensors"  # in the folder training
 
 
@@ -42,7 +45,7 @@ def _block(seen: int, made: int, stride: int) -> nn.Sequential:
 
 
 class Guide(nn.Module):
-    """Normalised pixels (b, 3, S, S) -> features (b, 128, S/8, S/8), and logits of the classes of each."""
+    """Normalised pixels (b, 3, S, S) -> features (b, 128, S/8, S/8) and, half way to them, (b, 96, S/8, S/8)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -54,7 +57,7 @@ class Guide(nn.Module):
         self.join = _block(FEATURES, FEATURES, 1)
         self.end = nn.Linear(FEATURES, classes)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         seen, made = pixels.contiguous(memory_format=torch.channels_last), []
         for level in self.levels:
             seen = level(seen)
@@ -62,7 +65,7 @@ class Guide(nn.Module):
         features = self.across[-1](made[-1])
         for across, level in zip(reversed(self.across[:-1]), reversed(made[2:-1]), strict=True):
             features = F.interpolate(features, scale_factor=2.0) + across(level)
-        return self.join(features)
+        return self.join(features), made[2]
 
     def logits(self, features: Tensor) -> Tensor:
         """(b, 128, h, w) -> (b, h * w, classes) float32."""
@@ -98,7 +101,7 @@ def fit(
         turned = torch.from_numpy(rng.random(WHOLE) < 0.5)
         pictures = torch.where(turned[:, None, None, None], scenes.pictures.flip(3), scenes.pictures)
         labels = torch.where(turned[:, None, None], scenes.labels.flip(2), scenes.labels)
-        features = model(torch.cat([shown, augment(pictures, rng)]).to(device))
+        features, _ = model(torch.cat([shown, augment(pictures, rng)]).to(device))
         logits = model.pooled(features[: len(shown)], content(shown).to(device)).masked_fill(barred.to(device), -1e4)
         dense = model.logits(features[len(shown) :])
         classes = cells(labels, scenes.grounds).to(device)
@@ -123,8 +126,25 @@ def _to(model: Guide, device: str) -> Guide:
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load(output: Path, device: str) -> Guide:
-    """The trained guide of a preset's folder, frozen."""
-    model = Guide(len(CLASSES))
-    model.load_state_dict(load_file(output / "training" / FILE))
-    return _to(model, device).eval().requires_grad_(False)
+class Teacher:
+    """The trained guide of a preset's folder, frozen; its features standardised over whole scenes.
+
+    As they come they are all positive, and so much alike that their mean alone is near to each of them.
+    """
+
+    def __init__(self, data: Drawn, output: Path, device: str) -> None:
+        model = Guide(len(CLASSES))
+        model.load_state_dict(load_file(output / "training" / FILE))
+        self.guide = _to(model, device).eval().requires_grad_(False)
+        scenes = scene_batch(data, np.random.default_rng(0), min(MEASURED, len(data)))
+        made = [self.guide(part.to(device)) for part in normalised(scenes.pictures).split(32)]
+        self.spread = []
+        for features in (torch.cat(level).float() for level in zip(*made, strict=True)):
+            self.spread.append((features.mean((0, 2, 3), keepdim=True), features.std((0, 2, 3), keepdim=True).clamp(min=1e-3)))
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Normalised pixels -> features as they come, and both levels standardised, float32."""
+        made = self.guide(pixels)
+        levels = [(level.float() - mean) / std for level, (mean, std) in zip(made, self.spread, strict=True)]
+        return made[0].float(), levels

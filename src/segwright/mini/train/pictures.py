@@ -119,6 +119,11 @@ def augment(pictures: Tensor, rng: Generator, spread: float = 0.0) -> Tensor:
         turn = torch.stack([torch.stack([flip * scale, zero, move[0]], 1), torch.stack([zero, scale, move[1]], 1)], 1).float()
         grid = F.affine_grid(turn, [count, 3, SIZE, SIZE], align_corners=False)
         pictures = F.grid_sample(pictures, grid, "bilinear", "zeros", align_corners=False)
+    return normalised(pictures)
+
+
+def normalised(pictures: Tensor) -> Tensor:
+    """(b, 3, h, w) in 0..1 as CLIP's preprocessing has them."""
     return (pictures - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
