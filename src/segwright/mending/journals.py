@@ -85,7 +85,7 @@ def examine_journal(place: Place, kind: Kind, repair: bool) -> Examined:
         pairs, wrong = surviving(content, lambda line: (decode_object(line), kind.read(line)))
         rows = {kind.item(row): (raw, row) for raw, row in pairs}
         kept = {item: pair for item, pair in rows.items() if _files(work, kind, pair[1])}
-        _lines(work, kind, content, wrong, [raw for raw, _ in kept.values()], len(rows) - len(kept))
+        _lines(work, kind, content, wrong, [raw for raw, _ in kept.values()], gone=len(rows) - len(kept))
         if kind.kind == "run":
             _strays(work, {row.name for _, row in kept.values()})
         if kind.kind == "report":
@@ -151,7 +151,7 @@ def _overlay(place: Place, line: Line) -> bytes | None:
     return None
 
 
-def _lines(work: Mending, kind: Kind, content: bytes, wrong: list[int], kept: list[dict[str, Any]], gone: int) -> None:
+def _lines(work: Mending, kind: Kind, content: bytes, wrong: list[int], kept: list[dict[str, Any]], *, gone: int) -> None:
     cut = whole_lines(content) != content
     numbers = [number for number in wrong if not cut or number <= content.count(b"\n")]
 
