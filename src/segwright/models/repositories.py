@@ -14,7 +14,7 @@ class File:
 
     Attributes:
         size: bytes; of small files about.
-        sha256: what the contents must have whatever the hub says; needed for pickles, else empty.
+        sha256: what the contents must have whatever the hub says; needed for pickles, else mostly empty.
     """
 
     name: str
