@@ -40,7 +40,7 @@ from segwright.weights import Networks, load
 POOL = (
     (("dog", (1, 2, 3)),),
     True, 0.5, 0.9, 2, 100, 448, ("a {}",), ("clip",), ("sd",), (), ((8, 1.0),), "clip", "none", "paper", "caption", "standardised",
-    "average", "threshold", "value", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other", "query", (32,),
+    "average", "threshold", "value", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other", "query", "lcm", (32,),
     (("dog", (1, 2, 3)),), FeatureSettings(timestep=7), SamplingSettings(steps=7), InversionSettings(7),
 )  # fmt: skip
 
@@ -148,10 +148,11 @@ def test_every_setting_of_every_refiner(kind: Any, path: str, mini: Networks) ->
 
 
 @pytest.mark.parametrize(("kind", "path"), every(SupportSettings))
-def test_every_setting_of_a_bank(kind: Any, path: str, mini: Networks, tmp_path: Path) -> None:
+def test_every_setting_of_a_bank(kind: Any, path: str, mini: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch, tmp_path, mini, "diffusion")  # a generator's weights, which are not fetched
     before, after = pair(kind, path)
     open_bank(mini, tmp_path / "bank", SupportSettings(**before))
-    with pytest.raises(InputError, match=rf"support\.{path}"):
+    with pytest.raises(InputError, match=rf"(support|networks)\.{path}"):
         open_bank(mini, tmp_path / "bank", SupportSettings(**after))
 
 
@@ -187,7 +188,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Path, mini: Networks, kin
     """With another network of one kind, which is on this machine already."""
     there = folder / "models--other--network" / "snapshots" / "0123"
     there.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(Networks, "prepare", lambda self, kinds: None)
+    monkeypatch.setattr(Networks, "prepare", lambda self, kinds, **how: None)
     kept = Networks.folder
     monkeypatch.setattr(Networks, "folder", lambda self, name: there if self.part(name) else kept(self, name))
     return replace(mini, swapped={kind: CLIPS["clip-b16"]})
