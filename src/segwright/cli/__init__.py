@@ -40,7 +40,7 @@ GROUPS = {
     "segment": ("segment", "serve", "prototypes", "bank"),
     "understand": ("explain", "diagnose"),
     "refine": ("refine",),
-    "collections": ("overview", "export"),
+    "collections": ("overview", "review", "export"),
     "measure": ("evaluate", "compare", "table", "datasets"),
     "weights and methods": ("presets", "fetch", "check", "methods"),
     "miniature world": ("mini",),

@@ -19,11 +19,12 @@ from segwright.files.record import plain, versions
 from segwright.images import find_photos, read
 from segwright.refine import CRF, G4Seg, Refiner
 from segwright.refine.pipeline import Row, parse_refiners, refine
+from segwright.runs.reading import REFINED
 from segwright.types import Segmentation
 from segwright.untrusted import decode
 from segwright.weights import Networks, load
 
-RUN_FILE, LINES = "segwright-refine.json", "segwright-refine.jsonl"
+RUN_FILE, LINES = REFINED, "segwright-refine.jsonl"
 # What a refiner's name means on masks that may be hard: constants best on coarsened real masks (docs/methods/g4seg.md), and G4Seg
 # on softened outlines, else it would leave them alone (a mask 16 times too coarse is about that unsure of them).
 REFINERS: dict[str, Refiner] = {"crf": CRF.of("cutler"), "g4seg": G4Seg(soften=0.03)}
@@ -138,11 +139,12 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A line of the journal."""
+class Entry:
+    """A line of the journal; ``photo`` is missing in those of earlier versions."""
 
     file: str
     made_from: list[Any]
+    photo: str | None = None
 
 
 class _Log:
@@ -155,7 +157,7 @@ class _Log:
 
     def __enter__(self) -> _Log:
         try:
-            lines = decode_lines(self._journal.open(), partial(decode, kind=_Entry), str(self.folder / LINES))
+            lines = decode_lines(self._journal.open(), partial(decode, kind=Entry), str(self.folder / LINES))
             self._made = {line.file: line.made_from for line in lines}
         except BaseException:
             self._journal.close()
@@ -168,9 +170,10 @@ class _Log:
     def has(self, file: Path, key: list[Any]) -> bool:
         return file.is_file() and self._made.get(self._name(file)) == key
 
-    def keep(self, file: Path, key: list[Any], content: bytes) -> None:
+    def keep(self, file: Path, key: list[Any], content: bytes, photo: Path) -> None:
         name = self._name(file)
-        self._journal.add(encode_line({"file": name, "made_from": key}), {name: content})
+        where = plain(os.path.abspath(photo))
+        self._journal.add(encode_line({"file": name, "made_from": key, "photo": where}), {name: content})
         self._made[name] = key
 
     def _name(self, file: Path) -> str:
@@ -208,5 +211,5 @@ def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, *, 
     if log.has(file, key):
         return Refined(photo, file)
     done = job.run(photo, mask)
-    log.keep(file, key, encode_label_map(done.labels))
+    log.keep(file, key, encode_label_map(done.labels), photo)
     return Refined(photo, file, replace(done, notes=done.notes))
