@@ -20,7 +20,9 @@ def add(commands: Any) -> None:
     command.add_argument("folder", metavar="RUN", help="folder that segwright segment or segwright refine wrote")
     command.add_argument("--host", default="127.0.0.1", help="another one lets others in, with a token (default: 127.0.0.1)")
     command.add_argument("--port", type=int, help="default: the first free one from 7960 on")
-    command.add_argument("--token", help="what everybody must know, in the address once (default: none on this machine, else a random one)")
+    command.add_argument(
+        "--token", help="what everybody must know, in the address once (default: none on this machine, else a random one)"
+    )
     command.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name under which the page is reached")
     command.set_defaults(run=_review)
 
@@ -46,7 +48,9 @@ def _add_export(commands: Any) -> None:
         help="smaller pieces take the label around them: below 1 a share of the photo, else pixels (default: 0.001)",
     )
     what.add_argument("--classes", metavar='"dog, sofa"', help="only these words, in this order (default: all)")
-    what.add_argument("--map", dest="renamed", metavar="sofa=couch,cat=animal", help="names in place of words; several may share one")
+    what.add_argument(
+        "--map", dest="renamed", metavar="sofa=couch,cat=animal", help="names in place of words; several may share one"
+    )
     what.add_argument("--split", metavar="train=0.8,val=0.2", help="shares of the photos, each in a folder of its own")
     what.add_argument("--accepted", action="store_true", help="only photos accepted in segwright review, as mended there")
     how = command.add_argument_group("how masks are written")

@@ -1,7 +1,8 @@
 """Things of one word told apart: normalized cuts of the word's mask by how alike its cells are and how near (Shi and Malik 2000).
 
 The mask's cells on a coarse grid are a graph. An edge weighs exp(-(1 - c) - NEARNESS d^2), with c the cosine of two cells'
-features less their mean over the mask, and d their distance in sides of the photo. The best normalized cut (Shi and Malik, Eqs. 2
+features less their mean over the mask, and d their distance
+in sides of a square as large as the mask. The best normalized cut (Shi and Malik, Eqs. 2
 and 11) is made, and each side is cut again, as long as its value is at most CUT and no piece gets smaller than SHARE of the mask.
 Pieces that are no neighbours but alike stay one thing, as behind a lamp post; things that touch are parted, if they are not alike.
 
@@ -20,8 +21,8 @@ from scipy.spatial import cKDTree
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
-NEARNESS = 15.0
-CUT = 0.5
+NEARNESS = 3.5
+CUT = 0.4
 SHARE = 0.12
 COVERED = 0.3  # of a cell's pixels are the mask's, for the cell to count
 STEPS = 17  # places along the second eigenvector at which a cut is tried
@@ -61,7 +62,8 @@ def _weights(cells: NDArray[np.int64], features: NDArray[Any]) -> Floats:
     values = values - values.mean(0)
     values /= np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
     places = (cells + 0.5) / features.shape[1:]
-    apart = ((places[:, None] - places[None]) ** 2).sum(-1)
+    share = len(cells) / (features.shape[1] * features.shape[2])
+    apart = ((places[:, None] - places[None]) ** 2).sum(-1) / share
     return np.asarray(np.exp(values @ values.T - 1 - NEARNESS * apart))
 
 

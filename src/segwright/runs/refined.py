@@ -37,7 +37,9 @@ class _Refined(Collection):
         labels = self._labels(line)
         most = int(labels.max()) if labels.size else 0
         if most > len(self.words):
-            raise InputError(f"{self.place.path(f'{line.name}.png')!r} has index {most}, which has no word; give --words-map to refine")
+            raise InputError(
+                f"{self.place.path(f'{line.name}.png')!r} has index {most}, which has no word; give --words-map to refine"
+            )
         return Record((labels.shape[1], labels.shape[0]), self.words, tuple(self._segments(labels)))
 
     def _segments(self, labels: np.ndarray) -> list[Segment]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from segwright.files.journal import decode_lines, encode_line, whole_lines
 from segwright.files.places import Local
 from segwright.files.record import plain
 from segwright.objects import box_of
-from segwright.runs.reading import Collection, Done
+from segwright.runs.reading import Collection, Done, Record
 from segwright.untrusted import decode
 from segwright.words.vocabulary import check_words
 
@@ -69,7 +69,7 @@ class Decision:
                 raise ValueError(str(error)) from error
 
 
-class Overtaken(InputError):
+class OvertakenError(InputError):
     """Somebody else has decided on the photo meanwhile; ``now`` is what."""
 
     def __init__(self, now: Decision) -> None:
@@ -109,7 +109,7 @@ class Review:
         """Keep a decision; it is on the disk when this returns, with its number.
 
         Raises:
-            Overtaken: the photo has a newer decision than ``decision.after``.
+            OvertakenError: the photo has a newer decision than ``decision.after``.
             InputError: no such photo, or words that it does not have.
             OutputError: it cannot be written.
         """
@@ -121,7 +121,7 @@ class Review:
                 now = next((one for one in reversed(lines) if one.name == decision.name), None)
                 mask = self.mask(decision.name)
                 if now is not None and now.mask == mask and now.number != decision.after:
-                    raise Overtaken(now)
+                    raise OvertakenError(now)
                 kept = replace(decision, number=len(lines) + 1, mask=mask)
                 file.seek(0, os.SEEK_END)
                 file.write(encode_line(plain(asdict(kept))))
@@ -151,10 +151,19 @@ class Review:
             yield file
 
 
+def doubt(record: Record) -> float:
+    """0..1, how much a photo needs a look: 1 less its least sure region's score; 1 where nothing was found, 0.5 without scores."""
+    scores = [one.score for one in record.segments if one.score is not None]
+    if not record.segments:
+        return 1.0
+    return 1.0 - min(scores) if scores else 0.5
+
+
 def corrected(photo: Done, decision: Decision) -> Done:
     """The photo with regions taken away and renamed; what becomes one word's is one region."""
     words = list(photo.words)
-    labels, kept = np.array(photo.labels), {}
+    labels = np.array(photo.labels)
+    kept: dict[int, list[Mapping[str, Any]]] = {}
     for one in photo.segments:
         word = str(one["word"])
         if word in decision.removed:
@@ -166,7 +175,9 @@ def corrected(photo: Done, decision: Decision) -> Done:
         label = words.index(name) + 1
         labels[photo.labels == one["index"]] = label
         kept.setdefault(label, []).append(one)
-    segments = tuple(_segment(label, words[label - 1], labels == label, [one["score"] for one in ones]) for label, ones in kept.items())
+    segments = tuple(
+        _segment(label, words[label - 1], labels == label, [one["score"] for one in ones]) for label, ones in kept.items()
+    )
     return replace(photo, words=tuple(words), labels=labels, segments=tuple(sorted(segments, key=lambda one: one["index"])))
 
 

@@ -183,7 +183,18 @@ def test_supervision_reads_splits_of_parts(kind: str, run: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_command_and_its_twin(format: str, run: Path, tmp_path: Path) -> None:
-    asked = ["--objects", "parts", "--classes", "sofa, cat", "--map", "cat=animal", "--split", "train=0.5,val=0.5", "--min-area", "20"]
+    asked = [
+        "--objects",
+        "parts",
+        "--classes",
+        "sofa, cat",
+        "--map",
+        "cat=animal",
+        "--split",
+        "train=0.5,val=0.5",
+        "--min-area",
+        "20",
+    ]
     assert main(["export", str(run), "--format", format, "-o", str(tmp_path / "a"), *asked]) == 0
     given = {"classes": ("sofa", "cat"), "renamed": {"cat": "animal"}, "split": {"train": 0.5, "val": 0.5}}
     export(run, format, tmp_path / "b", objects="parts", min_area=20, **given)

@@ -10,7 +10,7 @@ from typing import Any
 from segwright.errors import InputError
 from segwright.files.places import find_place
 from segwright.runs.exports import coco, cvat, label_studio, labelme, parquet, voc, yolo
-from segwright.runs.exports.objects import Annotations, ExportSettings, Features, annotations, split
+from segwright.runs.exports.objects import Annotations, ExportSettings, Features, list_annotations, split
 from segwright.runs.exports.target import Target
 from segwright.runs.reading import Collection, Done, open_run
 from segwright.runs.sources import file_bytes, open_photo
@@ -66,7 +66,7 @@ def export(
     chosen = replace(chosen, masks=chosen.kind or kinds[0], boxes_only=False)
     collection = open_run(run)
     features = _features(collection, preset, device) if chosen.objects == "instances" else None
-    whole = annotations(collection, chosen, features)
+    whole = list_annotations(collection, chosen, features)
     with Target(find_place(out)) as target:
         for name, content in ABOVE[format](whole.words, tuple(chosen.split)) if chosen.split and format in ABOVE else ():
             target.write(name, content)
@@ -80,7 +80,7 @@ def _write(
 ) -> None:
     """One split, or all, into its folder."""
     write, _, photos = FORMATS[format]
-    found = replace(annotations(run, settings, features), folder=folder)
+    found = replace(list_annotations(run, settings, features), folder=folder)
     for name, content in write(found, settings):
         target.write(f"{folder}{name}", content)
     kept = {line.name: line.photo for line in run.done}

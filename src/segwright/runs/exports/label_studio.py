@@ -113,9 +113,7 @@ def _values(found: Object, size: tuple[int, int], masks: str, simplify: float) -
     if masks == "rle":
         return [{"format": "rle", "rle": brush(found.mask)}]
     if masks == "polygon":
-        return [
-            {"points": (100 * points / [width, height]).tolist(), "closed": True} for points in outlines(found.mask, simplify)
-        ]
+        return [{"points": (100 * points / [width, height]).tolist(), "closed": True} for points in outlines(found.mask, simplify)]
     x0, y0, x1, y1 = found.box
     sides = {"width": 100 * (x1 - x0) / width, "height": 100 * (y1 - y0) / height}
     return [{"x": 100 * x0 / width, "y": 100 * y0 / height, **sides, "rotation": 0}]

@@ -1,4 +1,4 @@
-"""What every format writes: the one place that makes the list of a photo's annotations, by kind, word, map, split and acceptance."""
+"""What every format writes: the one place that makes the list of a photo's annotations."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Annotations:
         return self.make()
 
 
-def annotations(run: Collection, settings: ExportSettings, features: Features | None = None) -> Annotations:
+def list_annotations(run: Collection, settings: ExportSettings, features: Features | None = None) -> Annotations:
     """What is to be written of a run.
 
     Args:

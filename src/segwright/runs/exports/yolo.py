@@ -1,4 +1,5 @@
-"""YOLO: labels/NAME.txt and data.yaml. Classes 0..N-1; a line a piece: the class, then x y x y ... in 0..1, or a box's middle and sides.
+"""YOLO: labels/NAME.txt and data.yaml. Classes 0..N-1; a line a piece: the class, then
+x y x y ... in 0..1, or a box's middle and sides.
 
 A line is one polygon: parts of an object become lines of their own, and a part with a hole is cut in two or more.
 """
@@ -18,9 +19,7 @@ INSIDE = 0.25  # of a pixel, so that readers that cut and readers that round bot
 def write(run: Annotations, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
     yield "data.yaml", head(run.words, {"train": PHOTOS, "val": PHOTOS})
     for photo in run:
-        lines = [
-            line for found in photo.objects for line in _lines(found, photo.size, settings)
-        ]
+        lines = [line for found in photo.objects for line in _lines(found, photo.size, settings)]
         yield f"labels/{photo.name}.txt", "".join(lines).encode()
 
 
