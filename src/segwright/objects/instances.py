@@ -113,12 +113,14 @@ def _pixels(mask: Mask, cells: NDArray[np.int64], things: NDArray[np.int64], gri
 
 
 def _merged(things: NDArray[np.int64], least: int) -> NDArray[np.int64]:
-    """Things of fewer than ``least`` pixels go, pixel by pixel, to the nearest other one."""
+    """Things of fewer than ``least`` pixels go, pixel by pixel, to the nearest other one; where all are so small they are one."""
     areas = np.bincount(things.ravel())
     areas[0] = 0
     small = (areas < least) & (areas > 0)
-    if not small.any() or (areas >= max(least, 1)).sum() == 0:
+    if not small.any():
         return things
+    if not (areas >= least)[1:].any():
+        return (things > 0).astype(np.int64)
     lost = small[things]
     near = ndimage.distance_transform_edt(lost | (things == 0), return_distances=False, return_indices=True)
     return np.asarray(np.where(lost, things[tuple(near)], things))

@@ -49,7 +49,7 @@ class Served:
             self.port = sock.getsockname()[1]
         self.process = FORK.Process(target=review, args=(run, "127.0.0.1", self.port), kwargs=how, daemon=True)
         self.process.start()
-        for _ in range(600):
+        for _ in range(2400):
             try:
                 self.ask("/")
                 return

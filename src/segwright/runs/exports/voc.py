@@ -1,5 +1,4 @@
-"""Pascal VOC: NAME.png in SegmentationClass and SegmentationObject (exact),
-Annotations/NAME.xml with boxes and polygons, labelmap.txt.
+"""Pascal VOC: the label maps NAME.png in SegmentationClass and SegmentationObject (exact), NAME.xml in Annotations, labelmap.txt.
 
 Pixel values are the run's categories, 1..N, 0 = background; 16-bit grey where there are more than 255. Boxes are
 1-based and inclusive, as VOC's development kit has them. An object's ``<polygon>``s are an extension that some
