@@ -119,7 +119,6 @@ def label_studio(options: argparse.Namespace, folder: Path) -> Iterator[Studio]:
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
-        "SSRF_PROTECTION_ENABLED": "false",  # segwright is on this machine
     }
     command = [options.command, "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(options.port)]
     person = ["--username", MAIL, "--password", PASSWORD, "--user-token", TOKEN]
@@ -152,7 +151,9 @@ def backend(root: Path) -> Iterator[str]:
         yield f"{url.rstrip('/')}/label-studio"
 
 
-def studio_masks(studio: Studio, kind: str, backend: str, photos: Path, screenshot: str | None) -> dict[tuple[str, str], np.ndarray]:
+def studio_masks(
+    studio: Studio, kind: str, backend: str, photos: Path, screenshot: str | None
+) -> dict[tuple[str, str], np.ndarray]:
     """A project with our predictions as annotations, as Label Studio exports it to COCO."""
     tag = {"brush": "BrushLabels", "polygon": "PolygonLabels"}[kind]
     labels = "".join(f'<Label value="{word}"/>' for word in vocabulary("mini").words)
