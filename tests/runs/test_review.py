@@ -139,5 +139,7 @@ def test_the_command_exports_accepted_photos_only(run: Path, tmp_path: Path) -> 
     areas = {names[a["category_id"]]: a["area"] for a in content["annotations"] if a["image_id"] == 1}
     one = next(photo for photo in replace(open_run(run)) if photo.name == "p1")
     assert areas["lynx"] == (one.labels == 1).sum()
+    export(run, "coco", tmp_path / "split", accepted=True, split={"train": 0.5, "val": 0.5})
+    assert all(len(json.loads(p.read_text())["images"]) == 1 for p in (tmp_path / "split").rglob("annotations.json"))
     export(run, "yolo", tmp_path / "yolo", accepted=True)
     assert sorted(p.stem for p in (tmp_path / "yolo/labels").glob("*.txt")) == ["p1", "p4"]

@@ -47,7 +47,7 @@ def _add_export(commands: Any) -> None:
         metavar="A",
         help="smaller pieces take the label around them: below 1 a share of the photo, else pixels (default: 0.001)",
     )
-    what.add_argument("--classes", metavar='"dog, sofa"', help="only these words, in this order (default: all)")
+    what.add_argument("--classes", metavar='"dog, sofa"', help="only these words, in this order")
     what.add_argument(
         "--map", dest="renamed", metavar="sofa=couch,cat=animal", help="names in place of words; several may share one"
     )

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     about = "fetch pictures from this host although its address is private; NAME or NAME:PORT, any number of times"
     tools.add_argument("--image-host", dest="image_hosts", action="append", default=[], metavar="HOST", help=about)
     about = "address of the Label Studio whose uploads tasks name; its API token: $LABEL_STUDIO_API_KEY"
-    tools.add_argument("--studio", metavar="URL", help=f"{about} (default: $LABEL_STUDIO_URL)")
+    tools.add_argument("--label-studio-url", metavar="URL", help=f"{about} (default: $LABEL_STUDIO_URL)")
     command.set_defaults(run=_serve)
 
 
@@ -36,7 +36,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     place = {"host": options.host, "port": options.port, "banks": options.banks, "allow_hosts": options.allow_host}
     limits = {"megabytes": options.megabytes, "megapixels": options.megapixels}
-    names = ("label_studio", "x_anylabeling", "token", "image_root", "image_hosts", "studio")
+    names = ("label_studio", "x_anylabeling", "token", "image_root", "image_hosts", "label_studio_url")
     tools = {name: getattr(options, name) for name in names}
     serve(options.preset, options.device, options.dtype, **place, **limits, **networks(options), **tools)
     return 0

@@ -461,9 +461,9 @@ def test_label_studios_uploads_are_fetched_from_it_with_its_token(web: str, monk
     monkeypatch.setattr(
         Web, "do_GET", lambda self: (sent.append(self.headers["Authorization"]), self._send(200, png(picture())))[1]
     )
-    allowed = Allowed(studio=f"http://{web}", studio_token="secret")
+    allowed = Allowed(label_studio_url=f"http://{web}", label_studio_token="secret")
     assert open_picture("/data/upload/1/x.png", allowed).shape == (40, 60, 3)
-    open_picture(f"http://{web}/picture", Allowed(hosts=(web,), studio="http://other:1", studio_token="secret"))
+    open_picture(f"http://{web}/picture", Allowed(hosts=(web,), label_studio_url="http://other:1", label_studio_token="secret"))
     assert sent == ["Token secret", None]
 
 

@@ -13,6 +13,7 @@ from segwright.runs.exports import coco, cvat, label_studio, labelme, parquet, v
 from segwright.runs.exports.objects import Annotations, ExportSettings, Features, list_annotations, split
 from segwright.runs.exports.target import Target
 from segwright.runs.reading import Collection, Done, open_run
+from segwright.runs.review import accepted
 from segwright.runs.sources import file_bytes, open_photo
 
 Writer = Callable[[Annotations, ExportSettings], Iterator[tuple[str, bytes]]]
@@ -64,7 +65,7 @@ def export(
     if chosen.kind not in (None, *kinds):
         raise InputError(f"{format} holds masks as {' or '.join(kinds)} only, not as {chosen.kind}")
     chosen = replace(chosen, masks=chosen.kind or kinds[0], boxes_only=False)
-    collection = open_run(run)
+    collection = accepted(open_run(run)) if chosen.accepted else open_run(run)
     features = _features(collection, preset, device) if chosen.objects == "instances" else None
     whole = list_annotations(collection, chosen, features)
     with Target(find_place(out)) as target:

@@ -129,8 +129,6 @@ def list_annotations(run: Collection, settings: ExportSettings, features: Featur
     Raises:
         InputError: classes or renamed words that the run does not have, or no photo left.
     """
-    if settings.accepted:
-        run = _accepted(run)
     chosen = settings.classes or run.words
     for word in (*chosen, *settings.renamed):
         if word not in run.words:
@@ -162,12 +160,6 @@ def xml_text(text: str) -> str:
 def yaml_text(text: str) -> str:
     """The text in double quotes, with escapes for what no YAML may hold as it is."""
     return NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
-
-
-def _accepted(run: Collection) -> Collection:
-    from segwright.runs.review import accepted
-
-    return accepted(run)
 
 
 def _each(

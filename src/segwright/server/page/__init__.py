@@ -31,7 +31,7 @@ def serve(
     token: str | None = None,
     image_root: str | os.PathLike[str] | None = None,
     image_hosts: Sequence[str] = (),
-    studio: str | None = None,
+    label_studio_url: str | None = None,
 ) -> None:
     """Serve the page until it is interrupted.
 
@@ -54,7 +54,8 @@ def serve(
         token: what annotation tools must send; None: none on this machine, a random one that is printed where others are let in.
         image_root: folder of local files that tasks may name.
         image_hosts: hosts ("name" or "name:port") whose pictures are fetched although their address is private.
-        studio: address of the Label Studio whose uploads tasks name; None: $LABEL_STUDIO_URL. Its API token: $LABEL_STUDIO_API_KEY.
+        label_studio_url: address of the Label Studio whose uploads tasks name; None: $LABEL_STUDIO_URL. Its API token:
+            $LABEL_STUDIO_API_KEY.
 
     Raises:
         InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.
@@ -77,7 +78,7 @@ def serve(
     from segwright.server.tools.mounting import allowed_pictures, mounted, token_for
 
     known = token_for(host, token)
-    places = allowed_pictures(image_root, image_hosts, studio, megapixels)
+    places = allowed_pictures(image_root, image_hosts, label_studio_url, megapixels)
     note = f", with the token {known}" if known and token is None else ""
     return run(workspace, host, port, allow_hosts, tools=mounted(workspace, names, places, known), note=note)
 

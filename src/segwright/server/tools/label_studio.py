@@ -76,7 +76,7 @@ class Backend:
             InputError: a configuration or extra params that cannot be used.
         """
         asked = _decoded(body, Setup)
-        if asked.schema.strip("<View/> \n"):
+        if "<Image" in asked.schema:  # a new project has an empty configuration
             parse_config(asked.schema)
         extra = _extra(asked.extra_params)
         self.extras[_key(asked.project)] = extra

@@ -42,7 +42,9 @@ def token_for(host: str, token: str | None) -> str | None:
     return token or (None if host in LOOPBACK else secrets.token_urlsafe(18))
 
 
-def allowed_pictures(root: str | os.PathLike[str] | None, hosts: Sequence[str], studio: str | None, megapixels: float) -> Allowed:
+def allowed_pictures(
+    root: str | os.PathLike[str] | None, hosts: Sequence[str], label_studio_url: str | None, megapixels: float
+) -> Allowed:
     """From where tasks' pictures may come.
 
     Raises:
@@ -50,7 +52,7 @@ def allowed_pictures(root: str | os.PathLike[str] | None, hosts: Sequence[str], 
     """
     if root is not None and not Path(root).is_dir():
         raise InputError(f"--image-root must be a folder, got {str(root)!r}")
-    address = studio or os.environ.get("LABEL_STUDIO_URL") or None
+    address = label_studio_url or os.environ.get("LABEL_STUDIO_URL") or None
     if address is not None and not address.startswith(("http://", "https://")):
         raise InputError(f"Label Studio's address must begin with http:// or https://, got {address!r}")
     limits = Limits(MEGABYTES, megapixels)

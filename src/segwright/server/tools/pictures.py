@@ -39,21 +39,21 @@ class Allowed:
         root: local files below this folder; None: none.
         hosts: "name" or "name:port" that may have a private address.
         limits: bytes and pixels.
-        studio: address of the Label Studio whose uploads are meant by paths like /data/upload/...; its host is allowed.
-        studio_token: its API token, sent to it alone.
+        label_studio_url: address of the Label Studio whose uploads are meant by paths like /data/upload/...; its host is allowed.
+        label_studio_token: its API token, sent to it alone.
         seconds: that fetching may take in all.
     """
 
     root: Path | None = None
     hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=lambda: Limits(megabytes=50.0))
-    studio: str | None = None
-    studio_token: str | None = field(default=None, repr=False)
+    label_studio_url: str | None = None
+    label_studio_token: str | None = field(default=None, repr=False)
     seconds: float = SECONDS
 
     def permits(self, host: str, port: int) -> bool:
         """Whether a host may have any address."""
-        own = urlsplit(self.studio or "")
+        own = urlsplit(self.label_studio_url or "")
         known = {name.casefold() for name in self.hosts} | ({f"{own.hostname}:{_port(own)}"} if own.hostname else set())
         return bool({host.casefold(), f"{host.casefold()}:{port}"} & known)
 
@@ -79,8 +79,8 @@ def _bytes(address: str, allowed: Allowed) -> bytes:
         return _of_data(address, allowed.limits)
     if address.startswith(LOCAL):
         return _of_file(parse_qs(urlsplit(address).query).get("d", [""])[0], allowed)
-    if address.startswith("/data/") and allowed.studio:
-        return _of_web(urljoin(allowed.studio, address), allowed)
+    if address.startswith("/data/") and allowed.label_studio_url:
+        return _of_web(urljoin(allowed.label_studio_url, address), allowed)
     parts = _split(address)
     if parts.scheme in ("http", "https"):
         return _of_web(address, allowed)
@@ -123,7 +123,8 @@ def _of_web(address: str, allowed: Allowed) -> bytes:
     first = _split(address)
     for _ in range(REDIRECTS + 1):
         parts = _split(address)
-        token = allowed.studio_token if parts[:2] == _split(allowed.studio or "")[:2] and parts[:2] == first[:2] else None
+        own = _split(allowed.label_studio_url or "")[:2]
+        token = allowed.label_studio_token if parts[:2] == own == first[:2] else None
         found = _get(parts, allowed, end, token)
         if isinstance(found, bytes):
             return found
