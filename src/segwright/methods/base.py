@@ -121,6 +121,7 @@ class Method(ABC):
         needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
         absent_words: how its paper treats words that are not in the photo, one clause for people; "" where that is the user's
             own sense of it.
+        weak_with: presets that it does poorly with; ``segwright check`` shows it there and does not judge it.
         takes_synonyms: it reads the names of words itself. Else it is given all names of words of several (``Word``), and its
             results are joined, wherever it is called from.
     """
@@ -135,6 +136,7 @@ class Method(ABC):
     refiners: ClassVar[Mapping[str, Refiner]] = {}
     needs: ClassVar[tuple[str, ...]] = ()
     absent_words: ClassVar[str] = ""
+    weak_with: ClassVar[tuple[str, ...]] = ()
     takes_synonyms: ClassVar[bool] = False
 
     networks: Networks
@@ -249,11 +251,15 @@ class Method(ABC):
         return cls.needs
 
     @classmethod
+    def draws_with(cls, options: Mapping[str, Any]) -> str | None:
+        """The few-step weights (``segwright.presets.FEW_STEPS``) that options of ``load`` ask for; most methods draw nothing."""
+        return None
+
+    @classmethod
     def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
-        """``asks_for``, and what the refiners of the settings ask for; in the order of ``NETWORKS``."""
+        """``asks_for``, what the refiners of the settings ask for, and what comes with these; in the order of ``NETWORKS``."""
         row = parse_refiners(settings.refine, cls.refiners)
-        kinds = {*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)}
-        return tuple(kind for kind in NETWORKS if kind in kinds)
+        return preset.companions((*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)))
 
     def uses(self, words: bool | None = None) -> tuple[str, ...]:
         """The kinds of networks on which a result can depend.
@@ -278,7 +284,6 @@ class Method(ABC):
         """
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
         names = ",".join(refiner.name for refiner in row) or None
-        preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
         return {
             "method": self.name,
             "preset": os.path.basename(os.fspath(networks.preset.name).rstrip(os.sep)),
@@ -287,7 +292,7 @@ class Method(ABC):
             "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"} | {"refine": names},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
             "networks": {kind: networks.identity(kind) for kind in sorted(self.uses(words))},
-            "defaults": plain(preset),
+            "defaults": plain(networks.preset.settings()),
             "versions": all_versions(),
         }
 
@@ -435,6 +440,27 @@ class MethodSpec:
         loaded = self.kind.load(self.preset, device, self.dtype, **self.extras, **self.settings)
         return Then(loaded, self.then) if self.then else loaded
 
+    def needs(self, words: bool) -> tuple[Networks, tuple[str, ...], str | None]:
+        """The networks as the method opens them, the kinds of which it will ask for, and its few-step weights, if any.
+
+        Args:
+            words: a vocabulary is given.
+        """
+        single, options = split_companions(self.extras)
+        networks = self.kind.open_networks(self.preset, "cpu", self.dtype, **single)
+        kinds = self.kind.opens(networks.preset, self.kind.checked(self.settings, networks.preset), words)
+        behind = (kind for refiner in self.then for kind in refiner.kinds)
+        return networks, networks.preset.companions((*kinds, *behind)), self.kind.draws_with(options)
+
+    def fetch(self, words: bool) -> None:
+        """Fetch all weights that the method will ask for, before any of its work is done; nothing to do for folders.
+
+        Raises:
+            WeightsError: they cannot be had, or a folder lacks them.
+        """
+        networks, kinds, generator = self.needs(words)
+        networks.prepare(kinds, generator=generator)
+
     def prepare(self, words: Sequence[str]) -> None:
         """Make what the method makes once for words, before several processes want it; on the CPU if the device is not here."""
         self._anywhere().prepare(words)
@@ -505,6 +531,9 @@ class Loaded:
     def portable(self) -> bool:
         """It cannot be sent to other processes with its networks."""
         return False
+
+    def fetch(self, words: bool) -> None:
+        """Its networks are its own business."""
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from segwright.errors import WeightsError
-from segwright.models import hub, trouble
+from segwright.models import trouble
+from segwright.models.repositories import Plan, Remote, blob, cache, incomplete, reason, repository, snapshot
 from segwright.models.trouble import StatusError
 
 TRIES = 4  # times in a row without a single new byte, or with an answer that the hub is unwell
@@ -47,11 +48,11 @@ class Bar:
         self.bar.update(size)
 
 
-def ask(path: str, repo: str, passed: Callable[[StatusError], bool]) -> Any:
-    """The JSON at a path of the hub; None for an error that is ``passed`` over.
+def ask(path: str, repo: str, passed: Callable[[StatusError], bool], read: Callable[[Any], Any]) -> Any:
+    """What is ``read`` from the JSON at a path of the hub; None for an error that is ``passed`` over.
 
     Raises:
-        WeightsError: by kind (``segwright.models.trouble``).
+        WeightsError: by kind (``segwright.models.trouble``); an answer that cannot be read is one too.
     """
     from huggingface_hub import constants
 
@@ -59,7 +60,7 @@ def ask(path: str, repo: str, passed: Callable[[StatusError], bool]) -> Any:
         with _answer(constants.ENDPOINT + path, {}) as response:
             _check(response)
             response.read()
-            return response.json()
+            return read(response.json())
 
     with trouble.explained(repo, f"asking {constants.ENDPOINT} about {repo}"):
         try:
@@ -70,7 +71,7 @@ def ask(path: str, repo: str, passed: Callable[[StatusError], bool]) -> Any:
             raise
 
 
-def move(plan: hub.Plan, file: hub.Remote, bar: Bar) -> None:
+def move(plan: Plan, file: Remote, bar: Bar) -> None:
     """One file of a plan into its snapshot.
 
     Raises:
@@ -79,25 +80,17 @@ def move(plan: hub.Plan, file: hub.Remote, bar: Bar) -> None:
     from filelock import FileLock
 
     part, etag = plan.part, file.etag or hashlib.sha256(f"{plan.commit}/{file.name}".encode()).hexdigest()
-    target, pointer = hub.blob(part, etag), hub.snapshot(part, plan.commit) / file.name
-    lock = hub.cache() / ".locks" / hub.repository(part).name / f"{etag}.lock"  # the hub client's own, so that it waits for us
+    target, pointer = blob(part, etag), snapshot(part, plan.commit) / file.name
+    lock = cache() / ".locks" / repository(part).name / f"{etag}.lock"  # the hub client's own, so that it waits for us
     with trouble.explained(part.repo, f"fetching {file.name} of {part.repo}"):
         for folder in (target.parent, pointer.parent, lock.parent):
             folder.mkdir(parents=True, exist_ok=True)
         if plan.reference:
-            _remember(hub.repository(part) / "refs" / plan.reference, plan.commit)
+            _remember(repository(part) / "refs" / plan.reference, plan.commit)
         with FileLock(lock):
             if not target.exists():
                 _whole(plan, file, target, bar)
             _link(target, pointer)
-
-
-def there_already(target: Path, size: int) -> int:
-    """Bytes of a file that are in the cache, whole or in part."""
-    if target.exists():
-        return size
-    half = _incomplete(target)
-    return min(size, half.stat().st_size) if half.exists() else 0
 
 
 def is_whole(path: Path, etag: str) -> bool:
@@ -114,13 +107,9 @@ def is_whole(path: Path, etag: str) -> bool:
     return digest.hexdigest() == etag
 
 
-def _incomplete(target: Path) -> Path:
-    return target.with_name(f"{target.name}.incomplete")
-
-
-def _whole(plan: hub.Plan, file: hub.Remote, target: Path, bar: Bar) -> None:
+def _whole(plan: Plan, file: Remote, target: Path, bar: Bar) -> None:
     """Fetch until all bytes are there, from where it stands; once more from the first byte if the checksum is wrong."""
-    part = _incomplete(target)
+    part = incomplete(target)
     url = _url(plan, file)
     for last in (False, True):
         if file.size and part.exists() and part.stat().st_size > file.size:
@@ -140,7 +129,7 @@ def _whole(plan: hub.Plan, file: hub.Remote, target: Path, bar: Bar) -> None:
         bar.update(-came)
 
 
-def _stream(url: str, part: Path, file: hub.Remote, bar: Bar) -> None:
+def _stream(url: str, part: Path, file: Remote, bar: Bar) -> None:
     """Append what the server sends to the file. A server that ignores ranges begins anew."""
     have = _size(part)
     if file.size and have == file.size:
@@ -173,12 +162,23 @@ def _is_plain(response: Any) -> bool:
 @contextmanager
 def _answer(url: str, headers: dict[str, str]) -> Iterator[Any]:
     """A streamed answer of the hub; the token goes along, and is dropped where it redirects to another host."""
-    from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     sent = build_hf_headers(library_name="segwright") | {"Accept-Encoding": "identity"} | headers
-    with get_session().stream("GET", url, headers=sent, timeout=trouble.SILENCE, follow_redirects=True) as response:
+    with _session().stream("GET", url, headers=sent, timeout=trouble.SILENCE, follow_redirects=True) as response:
         yield response
+
+
+def _session() -> Any:
+    """The hub client's own; what is wrong with proxies and certificates shows when it is made."""
+    from huggingface_hub import get_session
+
+    try:
+        return get_session()
+    except (OSError, ValueError, ImportError) as error:
+        raise WeightsError(
+            f"no connection to the hub can be set up ({reason(error)}); check HTTPS_PROXY, HTTP_PROXY and SSL_CERT_FILE"
+        ) from error
 
 
 def _check(response: Any) -> None:
@@ -210,7 +210,7 @@ def _again(once: Callable[[], Any], done: Callable[[], int] = lambda: 0) -> Any:
             time.sleep(wait)
 
 
-def _url(plan: hub.Plan, file: hub.Remote) -> str:
+def _url(plan: Plan, file: Remote) -> str:
     from huggingface_hub import constants
 
     return f"{constants.ENDPOINT}/{plan.part.repo}/resolve/{plan.commit}/{quote(file.name)}"

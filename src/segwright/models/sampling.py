@@ -27,6 +27,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # as Stable Diffusion has it
     "lcm": ("LCMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),  # as SD-Turbo has it
 }
 NEGATIVE = "text, low quality, blurry, cartoon, meme, low resolution, bad, poor, faded"
 
@@ -36,10 +37,11 @@ class SamplingSettings:
     """Defaults: the published OVDiff.
 
     Attributes:
-        steps: denoising steps.
-        guidance: classifier-free guidance scale; 1 or less: none, and half the work.
-        negative: prompt of the unconditional half.
-        scheduler: "dpm++" (DPM-Solver++, multistep), "unipc", "ddim", "pndm", or "lcm" for few steps with distilled weights.
+        steps: denoising steps (OVDiff's published code: 30).
+        guidance: classifier-free guidance scale (OVDiff's published code: 8); 1 or less: none, and half the work.
+        negative: prompt of the unconditional half (OVDiff's published code).
+        scheduler: "dpm++" (DPM-Solver++, multistep: OVDiff's published code), "unipc", "ddim", "pndm"; for few steps with
+            distilled weights "lcm" or "euler".
     """
 
     steps: int = 30

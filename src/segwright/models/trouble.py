@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from segwright.errors import SegwrightError, WeightsError
+from segwright.models.repositories import WAYS_OUT, cache, reason
 
 PASSING = (408, 429, 500, 502, 503, 504)
 SILENCE = 10.0  # seconds without a byte; tried twice, so a silent server is given up after 20
@@ -56,6 +57,8 @@ def may_pass(error: BaseException) -> bool:
     """It may go better at the next try: a broken connection, a hub that is unwell for a moment, too many requests."""
     if isinstance(error, StatusError):
         return error.code in PASSING
+    if "UnsupportedProtocol" in _kinds(error):
+        return False
     return "TransportError" in _kinds(error) or isinstance(error, (ConnectionError, TimeoutError))
 
 
@@ -77,13 +80,11 @@ def explained(repo: str, doing: str) -> Iterator[None]:
 
 def sentence(error: Exception, repo: str, doing: str) -> str:
     """The sentence for an error met while ``doing`` something with a repository."""
-    from segwright.models.hub import WAYS_OUT, cache, reason
-
     if isinstance(error, StatusError):
         return f"{_status(error, repo, doing)}; {WAYS_OUT}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {cache()} is full while {doing}; make room, or set HF_HOME to a larger disk (what came is kept)"
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)) and error.errno is not None:
         return f"{cache()} cannot be written while {doing} ({reason(error)}); set HF_HOME to a folder that can"
     return f"{_network(error, doing)}; {WAYS_OUT}"
 
@@ -115,9 +116,16 @@ def _status(error: StatusError, repo: str, doing: str) -> str:
 def _network(error: Exception, doing: str) -> str:
     from huggingface_hub import constants
 
-    from segwright.models.hub import reason
-
     kinds, text = _kinds(error), reason(error)
+    if kinds & {"UnsupportedProtocol", "InvalidURL"}:
+        return f"{constants.ENDPOINT} is no address that can be asked ({text}); HF_ENDPOINT must be one as https://huggingface.co"
+    if "UnicodeEncodeError" in kinds:
+        return f"the token in HF_TOKEN holds characters that no token has, so it was not sent while {doing}"
+    if isinstance(error, (ValueError, KeyError, TypeError, AttributeError)):
+        return (
+            f"{constants.ENDPOINT} answered with something that no hub says while {doing} ({text[:80]}); a proxy or the network's "
+            "login page may stand in its place, or HF_ENDPOINT names no mirror"
+        )
     if is_silence(error):
         return (
             f"no answer within {2 * SILENCE:.0f} s while {doing}; the server is silent: try again, "
@@ -136,4 +144,4 @@ def _network(error: Exception, doing: str) -> str:
             f"no network: {constants.ENDPOINT} cannot be reached while {doing} ({text}); "
             "a proxy is set by HTTPS_PROXY, a mirror by HF_ENDPOINT"
         )
-    return f"the connection broke off while {doing} ({text}); try again, it goes on from where it stopped"
+    return f"the connection was lost while {doing} ({text}); try again, the download resumes"
