@@ -1,6 +1,6 @@
 """A person's decisions on a run's photos: accepted or rejected, words taken away or renamed; kept beside the run, line by line.
 
-    RUN/review.jsonl  one line a decision with its checksum, appended and on the disk before anybody is told that it is kept
+    RUN/review.jsonl  one line a decision with its checksum, appended and on the disk before anybody hears that it is kept
 
 A photo's last line counts. A line cut short by a kill is taken off with the next decision; everything before it stays. Several
 processes may write: each appends under a lock, and a decision names the one that it was made after, so that nobody's is replaced

@@ -17,7 +17,7 @@ from segwright.server.tools.pictures import Allowed, open_picture
 from segwright.types import Image
 from segwright.words.vocabulary import check_words
 
-WAITING = 8  # requests at once; more are told to come again
+WAITING = 8  # requests at once; more are refused for now
 
 
 class BusyError(InputError):
