@@ -3,14 +3,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # PyTorch's own builds for the CPU. The usual index's torch for Linux brings 3 GB of CUDA libraries.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+LABEL_STUDIO ?= 1.23.2
 
-.PHONY: demo test real-size lint docs dist clean
+.PHONY: demo test test-integrations real-size lint docs dist clean
 
 demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniature preset
 	$(BIN)/segwright segment src/segwright/mini/data/JPEGImages/val_0000[0-7].jpg --preset mini -o out/demo
 
 test: $(VENV)/.installed-dev  ## the tests, offline
 	$(BIN)/python -m pytest
+
+test-integrations: $(VENV)/.installed-dev $(VENV)-label-studio/.installed  ## a real Label Studio asks segwright; its own environment is 1 GB
+	$(BIN)/python tests/integrations/real_label_studio.py --command $(VENV)-label-studio/bin/label-studio
 
 real-size: $(VENV)/.installed-dev  ## networks of full size with random weights: 14 GB of disk, 12 GB of memory, about half an hour
 	$(BIN)/python -m pytest -m real_size -s -o tmp_path_retention_policy=none tests/models/test_tensors.py
@@ -41,5 +45,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	-$(BIN)/pip install -q -c constraints.txt -e ".[reference]"
 	touch $@
 
+$(VENV)-label-studio/.installed: constraints.txt
+	$(PYTHON) -m venv $(VENV)-label-studio
+	$(VENV)-label-studio/bin/pip install -q label-studio==$(LABEL_STUDIO)
+	touch $@
+
 clean:
-	rm -rf $(VENV) out dist site .cache
+	rm -rf $(VENV) $(VENV)-label-studio out dist site .cache

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from segwright.runs.segment import segment as segment
     from segwright.selfcheck.run import examine as examine
     from segwright.server.page import serve as serve
+    from segwright.server.review import review as review
     from segwright.types import Scores as Scores
     from segwright.types import Segmentation as Segmentation
     from segwright.weights import load as load
@@ -71,7 +72,8 @@ _HOMES = {
     "CRF": "segwright.refine", "PAMR": "segwright.refine", "G4Seg": "segwright.refine", "compare": "segwright.evaluation.compare",
     "table": "segwright.evaluation.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
     "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
-    "serve": "segwright.server.page", "fetch": "segwright.fetching", "examine": "segwright.selfcheck.run",
+    "serve": "segwright.server.page", "review": "segwright.server.review",
+    "fetch": "segwright.fetching", "examine": "segwright.selfcheck.run",
     "doctor": "segwright.mending.doctor",
     "list_methods": "segwright.methods", "list_presets": "segwright.presets", "list_datasets": "segwright.datasets",
     "Scores": "segwright.types", "Segmentation": "segwright.types",

@@ -73,6 +73,36 @@ def read(file: str | os.PathLike[str] | BinaryIO) -> Image:
         return image
 
 
+def as_image(image: Any) -> Image:
+    """Whatever a photo may be given as, as ``read`` gives it.
+
+    Args:
+        image: a path, an open binary file, a Pillow image, or a uint8 array: (H, W, 3) RGB as it is, (H, W) or (H, W, 1)
+            grey, (H, W, 4) RGBA on white.
+
+    Raises:
+        InputError: anything else, or a file that cannot be read.
+    """
+    if isinstance(image, str | os.PathLike) or hasattr(image, "read"):
+        return read(image)
+    if isinstance(image, Pillow.Image):
+        return _of_pillow(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
+        if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+            return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+        if image.ndim == 3 and image.shape[2] == 4:
+            return _of_pillow(Pillow.fromarray(np.ascontiguousarray(image), "RGBA"))
+    return check_image(image)
+
+
+def _of_pillow(picture: Pillow.Image) -> Image:
+    _check_size(picture, "the picture")
+    turn, (width, height) = _orientation(picture), picture.size
+    image = np.empty((width, height, 3) if turn in _SIDEWAYS else (height, width, 3), np.uint8)
+    _STORED.get(turn, lambda upright: upright)(image)[:] = np.asarray(_rgb(picture, "the picture", {}))
+    return image
+
+
 @contextmanager
 def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Pillow.Image, str]]:
     """A decoded Pillow image of permitted size, with a name for messages; whatever fails inside is an InputError.

@@ -6,7 +6,7 @@ A photo is an (H, W, 3) uint8 RGB array. Label 0 is background or unlabelled; la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.objects import MIN_AREA, Object, find_objects, least_pixels, neighbours, without_specks
 
 Image = NDArray[np.uint8]
 SEEDS = 2**63 - 1  # torch's generators take as many
@@ -125,6 +126,8 @@ class Segmentation:
         scores: what the labels were chosen from, or None where a method has hard labels only.
         notes: how it came about (caption, keywords, candidates, settings ...), ready for JSON.
         confidence: word -> how sure the method is that it is in the photo, 0..1, found or not; empty where it does not say.
+        features: (C, h, w) of the photo when they are asked for, which tell instances apart; a method that was called with one
+            photo gives them.
     """
 
     words: tuple[str, ...]
@@ -132,6 +135,7 @@ class Segmentation:
     scores: Scores | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
+    features: Callable[[], NDArray[Any]] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or not np.issubdtype(self.labels.dtype, np.integer):
@@ -153,3 +157,39 @@ class Segmentation:
         if word not in self.words:
             raise InputError(f"{word!r} is not in the vocabulary ({', '.join(self.words) or 'which is empty'})")
         return np.asarray(self.labels == self.words.index(word) + 1)
+
+    def objects(
+        self, kind: str = "words", min_area: float = MIN_AREA, features: Callable[[], NDArray[Any]] | None = None
+    ) -> list[Object]:
+        """The things to be labelled, each with word, mask, box, area and score.
+
+        Args:
+            kind: "words": all pixels of a word; "parts": each connected part; "instances": things of one word told apart.
+            min_area: smaller connected pieces take the label around them; below 1 a share of the photo, from 1 on pixels.
+            features: of the photo, in place of the result's own.
+
+        Raises:
+            InputError: an unknown kind, a negative area, or instances without features.
+        """
+        found = features or self.features
+        return find_objects(self.labels, self.words, kind, min_area, features=found, score=self._score)
+
+    def to_supervision(self, kind: str = "words", min_area: float = MIN_AREA) -> Any:
+        """``supervision.Detections`` of ``objects``; see ``segwright.objects.neighbours``."""
+        return neighbours.to_supervision(self.objects(kind, min_area), (self.labels.shape[0], self.labels.shape[1]))
+
+    def to_transformers(self, kind: str = "words", min_area: float = MIN_AREA) -> list[dict[str, Any]]:
+        """A list of label, mask and score, as transformers' image-segmentation pipelines give it."""
+        return neighbours.to_transformers(self.objects(kind, min_area))
+
+    def to_fiftyone(self, kind: str = "words", min_area: float = MIN_AREA) -> Any:
+        """``fiftyone.Segmentation`` for words, else ``fiftyone.Detections`` with masks."""
+        labels = without_specks(self.labels, least_pixels(min_area, self.labels.shape))
+        return neighbours.to_fiftyone(self.objects(kind, min_area), labels, kind)
+
+    def _score(self, label: int, mask: NDArray[np.bool_]) -> float | None:
+        """The label's mean score over the pixels of a mask."""
+        if self.scores is None or label not in self.scores.labels:
+            return None
+        values = self.scores.values[self.scores.labels.index(label)].detach().cpu()
+        return round(float(values[torch.from_numpy(mask)].double().mean()), 4)

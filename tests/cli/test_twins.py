@@ -36,6 +36,7 @@ TWINS: dict[str, tuple[Callable[..., Any], ...]] = {
     "datasets": (sw.list_datasets,),
     "export": (sw.export, ExportSettings),
     "overview": (sw.overview,),
+    "review": (sw.review,),
     "refine": (sw.refine_masks, RefinementSettings, sw.load, G4SegSettings),
     "prototypes": (sw.prototypes, sw.SupportSettings),
     "bank show": (bank_sheet,),

@@ -41,7 +41,7 @@ GROUPS = {
     "segment": ("segment", "serve", "prototypes", "bank"),
     "understand": ("explain", "diagnose"),
     "refine": ("refine",),
-    "collections": ("overview", "export", "doctor"),
+    "collections": ("overview", "review", "export", "doctor"),
     "measure": ("evaluate", "compare", "table", "datasets"),
     "weights and methods": ("presets", "fetch", "check", "methods"),
     "miniature world": ("mini",),

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -14,6 +14,8 @@ import numpy as np
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain, versions
+from segwright.images import as_image
+from segwright.models.object_features import object_features
 from segwright.presets import CHOICES, NETWORKS, Preset
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
@@ -76,6 +78,17 @@ def _by_names(function: Callable[..., Any], join: Callable[[Any, Sequence[str]],
     return called
 
 
+def _with_images(function: Callable[..., Any], several: bool) -> Callable[..., Any]:
+    """A method's function of (image, ...), or of several images: paths and Pillow images are read first."""
+
+    @wraps(function)
+    def called(self: Any, what: Any, *more: Any, **named: Any) -> Any:
+        given = [as_image(one) for one in what] if several else as_image(what)
+        return function(self, given, *more, **named)
+
+    return called
+
+
 def _joined_trace(trace: Trace, words: Sequence[str]) -> Trace:
     owners = split_names(words)[1]
 
@@ -134,6 +147,8 @@ class Method(ABC):
         for name, join in _JOINS.items():
             if name in vars(cls) and "takes_synonyms" not in vars(cls):
                 setattr(cls, name, _by_names(vars(cls)[name], join))
+            if name in vars(cls):
+                setattr(cls, name, _with_images(vars(cls)[name], several=name == "many"))
 
     @classmethod
     def load(
@@ -204,8 +219,18 @@ class Method(ABC):
         """
 
     def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
-        """Segment one image; see ``many``."""
-        return self.many([image], words)[0]
+        """Segment one image, given as ``segwright.images.as_image`` takes it; see ``many``."""
+        photo = as_image(image)
+        return replace(self.many([photo], words)[0], features=partial(self.object_features, photo))
+
+    def object_features(self, image: Image) -> Any:
+        """(C, h, w) float32 that tell things of one kind in an image apart: ``segwright.models.object_features``.
+
+        Raises:
+            WeightsError: the method's preset has no diffusion model.
+        """
+        self.networks.require("diffusion")
+        return object_features(self.networks.diffusion, as_image(image))
 
     def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
         """Make what is made once for words; most methods make nothing."""

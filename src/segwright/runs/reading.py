@@ -21,6 +21,8 @@ from segwright.images import natural
 from segwright.runs.store import MANIFEST, RUN, Line, parse_manifest, parse_run
 from segwright.untrusted import decode
 
+REFINED = "segwright-refine.json"  # the head of what segwright refine wrote
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -121,7 +123,7 @@ class Collection:
         """
         for line in self.done:
             record = self.record(line)
-            labels = read_label_map(io.BytesIO(self._read(line, ".png")))
+            labels = self._labels(line)
             words = {one.word for one in record.segments}
             if (labels.shape[1], labels.shape[0]) != record.size or not words <= set(self.words):
                 raise InputError(
@@ -129,6 +131,9 @@ class Collection:
                 )
             segments = tuple(asdict(one) for one in record.segments)
             yield Done(line.photo, self.below(line.photo), str(line.name), record.words, labels, segments)
+
+    def _labels(self, line: Line) -> NDArray[np.int64]:
+        return read_label_map(io.BytesIO(self._read(line, ".png")))
 
     def below(self, photo: str) -> str:
         """A photo's path below ``root``, with forward slashes."""
@@ -145,12 +150,16 @@ class Collection:
 
 
 def open_run(folder: str | os.PathLike[str]) -> Collection:
-    """The run in a folder or URL, as far as it is done.
+    """The run in a folder or URL, or what ``segwright refine`` wrote there, as far as it is done.
 
     Raises:
         InputError: there is none, it is damaged, or another version wrote it.
     """
     place = find_place(folder)
+    if not place.exists(RUN) and place.exists(REFINED):
+        from segwright.runs.refined import open_refined
+
+        return open_refined(place)
     run = parse_run(place.read(RUN), place)
     found = place.read(MANIFEST) or b""
     lines = {line.photo: line for line in parse_manifest(whole_lines(found), place)}
@@ -162,12 +171,11 @@ def open_run(folder: str | os.PathLike[str]) -> Collection:
         if run.get("words")
         else tuple(sorted({word for line in done for word in line.words}))
     )
-    return Collection(
-        place, run, words, tuple(done), tuple(failed), _root([line.photo for line in done]), not found.endswith(b"\n")
-    )
+    root, cut = common_root([line.photo for line in done]), not found.endswith(b"\n")
+    return Collection(place, run, words, tuple(done), tuple(failed), root, cut)
 
 
-def _root(photos: list[str]) -> str:
+def common_root(photos: list[str]) -> str:
     """The deepest folder or URL that holds all photos; "" if there is none."""
     if any(map(is_url, photos)):
         first, last = min(photos), max(photos)  # all others begin as these two do

@@ -20,12 +20,13 @@ from segwright.files.seal import digest
 from segwright.images import find_photos, read
 from segwright.refine import CRF, G4Seg, Refiner
 from segwright.refine.pipeline import Row, parse_refiners, refine
+from segwright.runs.reading import REFINED
 from segwright.runs.sources import open_signed, signature
 from segwright.types import Segmentation
 from segwright.untrusted import decode, safe_name
 from segwright.weights import Networks, load
 
-RUN_FILE, LINES = "segwright-refine.json", "segwright-refine.jsonl"
+RUN_FILE, LINES = REFINED, "segwright-refine.jsonl"
 # What a refiner's name means on masks that may be hard: constants best on coarsened real masks (docs/methods/g4seg.md), and G4Seg
 # on softened outlines, else it would leave them alone (a mask 16 times too coarse is about that unsure of them).
 REFINERS: dict[str, Refiner] = {"crf": CRF.of("cutler"), "g4seg": G4Seg(soften=0.03)}
@@ -146,11 +147,12 @@ class _Job:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the journal."""
+    """A line of the journal; ``photo`` is its whole path."""
 
     file: str
     made_from: list[Any]
     digest: str  # of the file
+    photo: str | None = None
 
     def __post_init__(self) -> None:
         safe_name(self.file)
@@ -181,8 +183,8 @@ class _Log:
         made = self._made.get(self._name(file))
         return made is not None and made.made_from == key and self._journal.place.holds(made.file, made.digest)
 
-    def keep(self, file: Path, key: list[Any], content: bytes) -> None:
-        made = Entry(self._name(file), key, digest(content))
+    def keep(self, file: Path, key: list[Any], content: bytes, photo: Path) -> None:
+        made = Entry(self._name(file), key, digest(content), plain(os.path.abspath(photo)))
         self._journal.add(vars(made), files={made.file: content})
         self._made[made.file] = made
 
@@ -220,5 +222,5 @@ def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, *, 
     if log.has(file, job.key(photo, mask)):
         return Refined(photo, file)
     done, key = job.run(photo, mask)
-    log.keep(file, key, encode_label_map(done.labels))
+    log.keep(file, key, encode_label_map(done.labels), photo)
     return Refined(photo, file, replace(done, notes=done.notes))

@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one annotations.xml. Masks as run lengths in their box (exact) or polygons along pixel edges.
+"""CVAT for images 1.1: one annotations.xml. Masks as run lengths in their box (exact), polygons along pixel edges, or boxes.
 
 A ``<mask>`` lists the lengths of its box's runs row by row, beginning with the pixels outside. Pieces of one object
 that are polygons share a ``group_id``.
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as Xml
 
 from segwright.files.colors import color
-from segwright.runs.exports.objects import ExportSettings, Object, objects, xml_text
+from segwright.objects import Object
+from segwright.runs.exports.objects import Annotations, ExportSettings, xml_text
 from segwright.runs.exports.shapes import outlines, run_lengths
-from segwright.runs.reading import Collection
 
 PHOTOS = "images"
 
 
-def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
+def write(run: Annotations, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
     top = Xml.Element("annotations")
     _put(top, "version", "1.1")
     labels = Xml.SubElement(Xml.SubElement(Xml.SubElement(top, "meta"), "task"), "labels")
@@ -31,13 +31,13 @@ def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, byte
         width, height = photo.size
         name = f"{photo.name}{photo.suffix}" if settings.copy_photos else photo.file
         image = Xml.SubElement(top, "image", id=str(number), name=xml_text(name), width=str(width), height=str(height))
-        for group, found in enumerate(objects(photo, run.words, settings.min_area), 1):
-            _polygons(image, found, settings, group) if settings.masks == "polygon" else _mask(image, found)
+        for group, found in enumerate(photo.objects, 1):
+            SHAPES[settings.masks or "rle"](image, found, settings, group)
     Xml.indent(top)
     yield "annotations.xml", b'<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(top, "utf-8") + b"\n"
 
 
-def _mask(image: Xml.Element, found: Object) -> None:
+def _mask(image: Xml.Element, found: Object, settings: ExportSettings, group: int) -> None:
     x0, y0, x1, y1 = found.box
     lengths = ", ".join(map(str, run_lengths(found.mask[y0:y1, x0:x1].ravel())))
     box = {"left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}
@@ -53,9 +53,17 @@ def _polygons(image: Xml.Element, found: Object, settings: ExportSettings, group
         Xml.SubElement(image, "polygon", {**_facts(found), "points": text, **grouping})
 
 
+def _box(image: Xml.Element, found: Object, settings: ExportSettings, group: int) -> None:
+    corners = zip(("xtl", "ytl", "xbr", "ybr"), found.box, strict=True)
+    Xml.SubElement(image, "box", {**_facts(found), **{key: f"{value:.2f}" for key, value in corners}})
+
+
 def _facts(found: Object) -> dict[str, str]:
     return {"label": xml_text(found.word), "source": "auto", "occluded": "0", "z_order": "0"}
 
 
 def _put(parent: Xml.Element, key: str, value: str) -> None:
     Xml.SubElement(parent, key).text = xml_text(value)
+
+
+SHAPES = {"rle": _mask, "polygon": _polygons, "box": _box}

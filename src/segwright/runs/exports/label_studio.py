@@ -1,30 +1,55 @@
 """Label Studio: tasks.json with predictions, and labels.xml, the labelling configuration that they fit.
 
-Masks are brush strokes (exact) in Label Studio's run lengths, or polygons in percent of the photo. A local photo is
-named as Label Studio's local storage serves it, with ``LOCAL_FILES_DOCUMENT_ROOT=/``.
+Masks are brush strokes (exact) in Label Studio's run lengths, polygons in percent of the photo, or rectangles. A local photo
+is named as Label Studio's local storage serves it: by its path below ``photo_root``, which is LOCAL_FILES_DOCUMENT_ROOT there
+("/", or where photos are copied the export's own folder, if nothing else is said).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from segwright.errors import InputError
 from segwright.files.colors import color
-from segwright.runs.exports.objects import ExportSettings, Object, objects, xml_text
+from segwright.objects import Object
+from segwright.runs.exports.objects import Annotated, Annotations, ExportSettings, xml_text
 from segwright.runs.exports.shapes import Mask, outlines, run_lengths
-from segwright.runs.reading import Collection, Done
 
 PHOTOS = "images"
+SERVED = "/data/local-files/?d="  # of Label Studio's local storage
 SIZES = (3, 4, 8, 16)  # bits in which a run's length may be written
-TAGS = {"rle": ("brush", "BrushLabels"), "polygon": ("polygon", "PolygonLabels")}
+TAGS = {"rle": ("brush", "BrushLabels"), "polygon": ("polygon", "PolygonLabels"), "box": ("box", "RectangleLabels")}
 
 
-def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
+@dataclass(frozen=True)
+class Control:
+    """A labelling configuration's control that regions belong to.
+
+    Attributes:
+        name: its own.
+        to: name of the image that it labels.
+        masks: "rle", "polygon" or "box".
+    """
+
+    name: str
+    to: str
+    masks: str
+
+    @property
+    def type(self) -> str:
+        """Of its regions: "brushlabels", "polygonlabels" or "rectanglelabels"."""
+        return TAGS[self.masks][1].lower()
+
+
+def write(run: Annotations, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
     name, tag = TAGS[settings.masks or "rle"]
     labels = "".join(
         f"    <Label value={quoteattr(xml_text(w))} background={quoteattr('#{:02x}{:02x}{:02x}'.format(*color(i)))}/>\n"
@@ -33,11 +58,14 @@ def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, byte
     inside = f'  <Image name="image" value="$image"/>\n  <{tag} name="{name}" toName="image">\n{labels}  </{tag}>\n'
     yield "labels.xml", f"<View>\n{inside}</View>\n".encode()
     version = f"segwright {run.run['versions']['segwright']}, {run.run['method']}"
+    control = Control(name, "image", settings.masks or "rle")
     tasks = []
     for photo in run:
-        found = objects(photo, run.words, settings.min_area)
-        result = [entry for one in found for entry in _results(photo, one, settings)]
-        tasks.append({"data": {"image": _address(photo.photo)}, "predictions": [{"model_version": version, "result": result}]})
+        result = regions(photo.objects, photo.size, control, settings.simplify)
+        scores = [one.score for one in photo.objects if one.score is not None]
+        score = {"score": sum(scores) / len(scores)} if scores else {}
+        image = _address(photo, run.folder, settings)
+        tasks.append({"data": {"image": image}, "predictions": [{"model_version": version, "result": result, **score}]})
     yield "tasks.json", json.dumps(tasks, ensure_ascii=False).encode()
 
 
@@ -60,29 +88,47 @@ def brush(mask: Mask) -> list[int]:
     return np.packbits(np.frombuffer(text.encode(), np.uint8) - ord("0")).tolist()
 
 
-def _results(photo: Done, found: Object, settings: ExportSettings) -> list[dict[str, Any]]:
-    width, height = photo.size
-    name, tag = TAGS[settings.masks or "rle"]
-    kind = tag.lower()
+def regions(objects: Sequence[Object], size: tuple[int, int], control: Control, simplify: float) -> list[dict[str, Any]]:
+    """Label Studio's regions of a photo's objects: one an object; polygons one a piece.
+
+    Args:
+        size: (width, height) of the photo.
+    """
+    width, height = size
     common = {
-        "from_name": name, "to_name": "image", "type": kind, "original_width": width, "original_height": height,
-        "image_rotation": 0, **({} if found.score is None else {"score": found.score}),
+        "from_name": control.name, "to_name": control.to, "type": control.type, "original_width": width,
+        "original_height": height, "image_rotation": 0,
     }  # fmt: skip
-    if settings.masks != "polygon":
-        values: list[dict[str, Any]] = [{"format": "rle", "rle": brush(found.mask)}]
-    else:
-        polygons = outlines(found.mask, settings.simplify)
-        values = [{"points": (100 * p / [width, height]).tolist(), "closed": True} for p in polygons]
-    several, word = len(values) > 1, xml_text(found.word)
-    return [
-        {
-            "id": f"{found.category}-{i}" if several else str(found.category),
-            **common,
-            "value": {**value, kind: [word]},
-        }
-        for i, value in enumerate(values, 1)
-    ]
+    found = []
+    for number, one in enumerate(objects, 1):
+        score = {} if one.score is None else {"score": one.score}
+        for piece, value in enumerate(_values(one, size, control.masks, simplify), 1):
+            named = {**value, control.type: [xml_text(one.word)]}
+            found.append({"id": f"{number}-{piece}", **common, **score, "value": named})
+    return found
 
 
-def _address(photo: str) -> str:
-    return photo if "://" in photo else f"/data/local-files/?d={quote(photo.lstrip('/'))}"
+def _values(found: Object, size: tuple[int, int], masks: str, simplify: float) -> list[dict[str, Any]]:
+    width, height = size
+    if masks == "rle":
+        return [{"format": "rle", "rle": brush(found.mask)}]
+    if masks == "polygon":
+        return [{"points": (100 * points / [width, height]).tolist(), "closed": True} for points in outlines(found.mask, simplify)]
+    x0, y0, x1, y1 = found.box
+    sides = {"width": 100 * (x1 - x0) / width, "height": 100 * (y1 - y0) / height}
+    return [{"x": 100 * x0 / width, "y": 100 * y0 / height, **sides, "rotation": 0}]
+
+
+def _address(photo: Annotated, folder: str, settings: ExportSettings) -> str:
+    """Where Label Studio finds the photo."""
+    root = settings.photo_root
+    copied = f"{folder}{PHOTOS}/{photo.name}{photo.suffix}" if settings.copy_photos else None
+    if root is not None and "://" in root:
+        return f"{root.rstrip('/')}/{quote(copied or photo.file)}"
+    if copied is not None or "://" in photo.photo:
+        return photo.photo if copied is None else f"{SERVED}{quote(copied)}"
+    path = os.path.abspath(photo.photo)
+    below = os.path.relpath(path, os.path.abspath(root or os.sep))
+    if below.startswith(os.pardir):
+        raise InputError(f"{path!r} does not lie below {root!r}; give a folder that holds all photos, or copy them")
+    return f"{SERVED}{quote(below.replace(os.sep, '/'))}"

@@ -1,4 +1,4 @@
-"""labelme: NAME.json a photo. A polygon a piece; the pieces of one object share a ``group_id``."""
+"""labelme: NAME.json a photo. A polygon a piece, or a rectangle an object; the pieces of one object share a ``group_id``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from segwright.runs.exports.objects import ExportSettings, Object, objects
+from segwright.objects import Object
+from segwright.runs.exports.objects import Annotated, Annotations, ExportSettings
 from segwright.runs.exports.shapes import chains
-from segwright.runs.reading import Collection, Done
 
 PHOTOS = ""  # beside the JSON files
 VERSION = "5.5.0"  # of labelme, whose file layout this is
 INSIDE = 0.25  # of a pixel; labelme's shape_to_mask cuts coordinates to whole pixels and paints the line as well
 
 
-def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
+def write(run: Annotations, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
     for photo in run:
-        found = enumerate(objects(photo, run.words, settings.min_area))
+        found = enumerate(photo.objects)
         content: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
@@ -33,22 +33,27 @@ def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, byte
 
 
 def _shapes(number: int, found: Object, settings: ExportSettings) -> list[dict[str, Any]]:
+    if settings.masks == "box":
+        x0, y0, x1, y1 = found.box
+        return [_shape(found, [[x0, y0], [x1, y1]], None, "rectangle")]
     polygons = chains(found.mask, settings.simplify)
-    return [
-        {
-            "label": found.word,
-            "points": (points + INSIDE).tolist(),
-            "group_id": number if len(polygons) > 1 else None,
-            "description": "",
-            "shape_type": "polygon",
-            "flags": {},
-            "mask": None,
-        }
-        for points in polygons
-    ]
+    group = number if len(polygons) > 1 else None
+    return [_shape(found, (points + INSIDE).tolist(), group, "polygon") for points in polygons]
 
 
-def _path(photo: Done, settings: ExportSettings) -> str:
+def _shape(found: Object, points: list[Any], group: int | None, kind: str) -> dict[str, Any]:
+    return {
+        "label": found.word,
+        "points": points,
+        "group_id": group,
+        "description": "" if found.score is None else f"score {found.score:.4f}",
+        "shape_type": kind,
+        "flags": {},
+        "mask": None,
+    }
+
+
+def _path(photo: Annotated, settings: ExportSettings) -> str:
     if settings.copy_photos:
         return PurePosixPath(photo.name).name + photo.suffix
     return photo.photo if os.path.isabs(photo.photo) or "://" in photo.photo else os.path.abspath(photo.photo)

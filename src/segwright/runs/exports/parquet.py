@@ -1,4 +1,4 @@
-"""Parquet: segments.parquet, one row a word a photo, with the mask as COCO's compressed run lengths."""
+"""Parquet: segments.parquet, one row an object, with the mask as COCO's compressed run lengths, or null."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from segwright.errors import InputError
-from segwright.runs.exports.objects import ExportSettings, Object, objects
+from segwright.objects import Object
+from segwright.runs.exports.objects import Annotated, Annotations, ExportSettings
 from segwright.runs.exports.shapes import coco_rle
-from segwright.runs.reading import Collection, Done
 
 PHOTOS = "images"
 ROWS = 4096  # of a row group
 
 
-def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
+def write(run: Annotations, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -33,7 +33,7 @@ def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, byte
     stream, rows = io.BytesIO(), []
     with parquet.ParquetWriter(stream, schema) as writer:
         for photo in run:
-            rows += [_row(photo, found) for found in objects(photo, run.words, settings.min_area)]
+            rows += [_row(photo, found, settings) for found in photo.objects]
             if len(rows) >= ROWS:
                 writer.write_table(pa.Table.from_pylist(rows, schema))
                 rows = []
@@ -41,7 +41,7 @@ def write(run: Collection, settings: ExportSettings) -> Iterator[tuple[str, byte
     yield "segments.parquet", stream.getvalue()
 
 
-def _row(photo: Done, found: Object) -> dict[str, Any]:
+def _row(photo: Annotated, found: Object, settings: ExportSettings) -> dict[str, Any]:
     return {
         "photo": photo.photo,
         "file": photo.file,
@@ -53,5 +53,5 @@ def _row(photo: Done, found: Object) -> dict[str, Any]:
         "area": found.area,
         "box": list(found.box),
         "score": found.score,
-        "counts": coco_rle(found.mask)["counts"],
+        "counts": None if settings.masks == "box" else coco_rle(found.mask)["counts"],
     }

@@ -27,6 +27,12 @@ def serve(
     captioner: str | None = None,
     vit: str | None = None,
     diffusion: str | None = None,
+    label_studio: bool = False,
+    x_anylabeling: bool = False,
+    token: str | None = None,
+    image_root: str | os.PathLike[str] | None = None,
+    image_hosts: Sequence[str] = (),
+    label_studio_url: str | None = None,
 ) -> None:
     """Serve the page until it is interrupted.
 
@@ -45,6 +51,13 @@ def serve(
         megabytes: of an uploaded file, at most.
         megapixels: of an uploaded photo, at most.
         allow_hosts: names under which the page is reached beside this machine's own; requests under others are refused.
+        label_studio: speak Label Studio's protocol below /label-studio.
+        x_anylabeling: speak X-AnyLabeling's below /x-anylabeling.
+        token: what annotation tools must send; None: none on this machine, a random one that is printed where others are let in.
+        image_root: folder of local files that tasks may name.
+        image_hosts: hosts ("name" or "name:port") whose pictures are fetched although their address is private.
+        label_studio_url: address of the Label Studio whose uploads tasks name; None: $LABEL_STUDIO_URL. Its API token:
+            $LABEL_STUDIO_API_KEY.
 
     Raises:
         InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.
@@ -64,7 +77,15 @@ def serve(
     single = {kind: name for kind, name in chosen.items() if name is not None}
     workspace = Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels), single=single)
     prefetch((DEFAULT,) if methods is None else methods, workspace.preset, dtype, single=single)
-    run(workspace, host, port, allow_hosts)
+    names = [name for name, wanted in (("label-studio", label_studio), ("x-anylabeling", x_anylabeling)) if wanted]
+    if not names:
+        return run(workspace, host, port, allow_hosts)
+    from segwright.server.tools.mounting import allowed_pictures, mounted, token_for
+
+    known = token_for(host, token)
+    places = allowed_pictures(image_root, image_hosts, label_studio_url, megapixels)
+    note = f", with the token {known}" if known and token is None else ""
+    return run(workspace, host, port, allow_hosts, tools=mounted(workspace, names, places, known), note=note)
 
 
 __all__ = ["serve"]

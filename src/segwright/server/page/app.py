@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
@@ -17,6 +17,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio looks
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from segwright.errors import InputError
 from segwright.images import read
@@ -75,12 +76,18 @@ def _outlive_sessions(blocks: gr.Blocks) -> None:
 
 @contextmanager
 def serving(
-    workspace: Workspace, host: str = "127.0.0.1", port: int | None = None, allow_hosts: Sequence[str] = ()
+    workspace: Workspace,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    allow_hosts: Sequence[str] = (),
+    *,
+    tools: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """The page's address while it is served; temporary files are removed in the end.
 
     Args:
         allow_hosts: as for ``segwright.serve``.
+        tools: path -> ASGI application that is served below it.
 
     Raises:
         InputError: the port is taken, or the host is none of this machine's.
@@ -91,7 +98,9 @@ def serving(
     os.environ.pop("GRADIO_SHARE", None)
     blocks = make(workspace, folder)
     try:
-        _, url, _ = blocks.launch(**_options(workspace, host, port, allow_hosts), allowed_paths=[str(folder / "sessions")])
+        app, url, _ = blocks.launch(**_options(workspace, host, port, allow_hosts), allowed_paths=[str(folder / "sessions")])
+        for path, tool in (tools or {}).items():
+            app.router.routes.insert(0, Mount(path, tool))
         yield url
     except OSError as error:
         raise InputError(
@@ -104,14 +113,29 @@ def serving(
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
-def run(workspace: Workspace, host: str, port: int | None, allow_hosts: Sequence[str] = ()) -> None:
-    """Serve until interrupted or told to end, and tidy up."""
+def run(
+    workspace: Workspace,
+    host: str,
+    port: int | None,
+    allow_hosts: Sequence[str] = (),
+    *,
+    tools: Mapping[str, Any] | None = None,
+    note: str = "",
+) -> None:
+    """Serve until interrupted or told to end, and tidy up.
+
+    Args:
+        tools: as for ``serving``.
+        note: said behind the address, with each tool's path.
+    """
     warm(workspace)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with serving(workspace, host, port, allow_hosts) as url:
+        with serving(workspace, host, port, allow_hosts, tools=tools) as url:
             print(f"segwright: the page is at {url} (preset {workspace.preset}); stop it with Ctrl+C", flush=True)
+            for path in tools or {}:
+                print(f"segwright: {path.strip('/')} finds its server at {url.rstrip('/')}{path}{note}", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:
         print("segwright: stopped")

@@ -18,7 +18,7 @@ from segwright.files.overlay import encode_overlay
 from segwright.files.places import Local
 from segwright.files.record import segments, versions
 from segwright.runs.exports.coco import write as write_coco
-from segwright.runs.exports.objects import ExportSettings
+from segwright.runs.exports.objects import ExportSettings, list_annotations
 from segwright.runs.reading import Collection, Done
 from segwright.types import Image, Segmentation
 
@@ -55,7 +55,7 @@ def coco(segmentation: Segmentation, photo: str) -> bytes:
     found = tuple(segments(segmentation))
     one = Done(photo, photo, Path(photo).stem, segmentation.words, segmentation.labels.astype(np.int64), found)
     run = _Single(Local(Path()), {"versions": versions()}, segmentation.words, (), (), "", photo=one)
-    return next(content for _, content in write_coco(run, ExportSettings()))
+    return next(content for _, content in write_coco(list_annotations(run, ExportSettings()), ExportSettings()))
 
 
 def cutouts(image: Image, segmentation: Segmentation) -> bytes:

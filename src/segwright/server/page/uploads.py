@@ -58,7 +58,7 @@ def check_pixels(file: Named, limits: Limits) -> None:
     """Raises:
     InputError: a picture of too many pixels, as its header says.
     """
-    width, height = _header_size(file)
+    width, height = header_size(file)
     if width * height > limits.megapixels * 1e6:
         raise InputError(
             f"{file.name!r} has {width}x{height} pixels; this page takes {limits.megapixels:g} megapixels at most: make it smaller"
@@ -82,7 +82,7 @@ def open_upload(path: Path, limits: Limits) -> Named:
         raise InputError(f"the upload {path.name!r} is no longer there ({error.strerror}); upload it again") from error
 
 
-def _header_size(file: Named) -> tuple[int, int]:
+def header_size(file: Named) -> tuple[int, int]:
     """(width, height) as the header says; (0, 0) where there is none that can be read: ``read`` says what is wrong then."""
     try:
         with Pillow.open(file, formats=[kind for kind in FORMATS if kind in Pillow.OPEN]) as picture:
