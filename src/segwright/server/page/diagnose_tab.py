@@ -25,7 +25,7 @@ def build(page: Page) -> None:
             words = gr.Textbox(label="Words", placeholder="dog, sofa")
             parts = gr.CheckboxGroup(list(PARTS), value=list(PARTS), label="Parts")
             start, stop = buttons("Diagnose")
-        with gr.Column(scale=2, min_width=300):
+        with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
             status, details, report = gr.HTML(elem_classes="sw-block"), component(), component()
 
     def run(ticket: str, path: str | None, named: str, wanted: list[str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
