@@ -151,6 +151,7 @@ def shown(result: Result) -> tuple[str, str]:
     row = parse_refiners(spec.kind.checked(spec.with_texts(result.texts).settings).refine, spec.kind.refiners)
     named = [f"{name} {value if value is not None else NO_REFINER}" for name, value in spec.settings.items()]
     chosen = ", ".join([*named, *result.texts])
+    absent = [str(word) for word in result.words or () if word not in result.segmentation.found]
     details = facts(
         {
             "Preset": str(spec.preset),
@@ -160,6 +161,7 @@ def shown(result: Result) -> tuple[str, str]:
             "Seconds": f"{result.seconds:.2f}",
             "Caption": notes.get("caption") or "",
             "Words that may be in it": ", ".join(notes.get("candidates") or ()),
+            "Not found": ", ".join(notes.get("not_found") or absent),
         }
     )
     every = ", ".join(f"{name} {value}" for name, value in notes["settings"].items())
