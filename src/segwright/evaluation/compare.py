@@ -91,7 +91,9 @@ def _row(name: str, folders: Sequence[Path], contents: Sequence[Mapping[str, Any
     before, after = (_drawn(folders[i], contents[i], seed)[measure] for i in (0, place))
     gain = after - before
     value = float(contents[place][measure]) - float(contents[0][measure])
-    return Row(name, contents[place], Difference(value, *interval(gain, int(contents[0]["photos"]), value), float(np.nanmean(gain > 0))))
+    return Row(
+        name, contents[place], Difference(value, *interval(gain, int(contents[0]["photos"]), value), float(np.nanmean(gain > 0)))
+    )
 
 
 def _drawn(folder: Path, content: Mapping[str, Any], seed: int) -> dict[str, Counts]:

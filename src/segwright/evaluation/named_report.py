@@ -9,7 +9,7 @@ from typing import Any
 from segwright.evaluation.figures import LEVEL, RESAMPLES, count, interval
 from segwright.evaluation.measuring import Record, Task
 from segwright.evaluation.named import HEADLINES, LEAST, curve, pairs, resampled, summary, word_ious
-from segwright.evaluation.report import said_of_intervals, TIMING, percent, picked, settings_table, timing
+from segwright.evaluation.report import TIMING, percent, picked, said_of_intervals, settings_table, timing
 from segwright.files.record import plain
 
 MEASURES = {

@@ -88,7 +88,9 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def said_of_intervals(photos: int) -> str:
     """How the intervals are made, and whether so few photos carry them."""
-    rough = f" With fewer than {ROUGH} photos they are rough: they hold the truth less often than they say." if photos < ROUGH else ""
+    rough = (
+        f" With fewer than {ROUGH} photos they are rough: they hold the truth less often than they say." if photos < ROUGH else ""
+    )
     return f"Intervals: bootstrap over photos, expanded percentiles.{rough}"
 
 

@@ -23,12 +23,12 @@ from segwright.mini.voc import data_folder
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwright[page]'")
 chromium = pytest.importorskip("chromium", reason="browser tests need Playwright: pip install playwright")
 
+from visiting import FOCUSED, SHOTS, Visit  # noqa: E402
+
 from segwright.server.page.app import serving, warm  # noqa: E402
 from segwright.server.page.uploads import Limits  # noqa: E402
 from segwright.server.page.work import Job  # noqa: E402
 from segwright.server.page.workspace import Request, Workspace  # noqa: E402
-
-from visiting import FOCUSED, SHOTS, Visit  # noqa: E402
 
 playwright, browser, pytestmark = chromium.playwright, chromium.browser, chromium.needed
 

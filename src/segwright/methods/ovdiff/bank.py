@@ -123,7 +123,9 @@ class Bank:
         path = Path(folder).expanduser()
         wanted = json.loads(json.dumps(plain(settings)))
         if not (path / "bank.json").exists() or _empty(path):
-            if path.is_dir() and any(p.name not in ("bank.json", "words") and not p.name.startswith(TEMPORARY) for p in path.iterdir()):
+            if path.is_dir() and any(
+                p.name not in ("bank.json", "words") and not p.name.startswith(TEMPORARY) for p in path.iterdir()
+            ):
                 raise InputError(f"{str(path)!r} is no bank and not empty; choose a new folder for the bank")
             text = json.dumps({"format": FORMAT, "settings": wanted}, indent=2, ensure_ascii=False)
             atomic_write(path / "bank.json", (text + "\n").encode())

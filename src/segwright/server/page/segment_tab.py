@@ -141,7 +141,9 @@ def _whole(value: float | str | None, label: str) -> int | None:
 def _methods(page: Page) -> gr.Dropdown:
     """The methods that run on the preset, and why the others do not."""
     offered, reasons = page.workspace.offered()
-    info = f"Not with preset {page.workspace.preset}: {'; '.join(f'{n} ({why})' for n, why in reasons.items())}." if reasons else None
+    info = (
+        f"Not with preset {page.workspace.preset}: {'; '.join(f'{n} ({why})' for n, why in reasons.items())}." if reasons else None
+    )
     return gr.Dropdown(list(offered), value=DEFAULT if DEFAULT in offered else offered[0], label="Method", info=info)
 
 

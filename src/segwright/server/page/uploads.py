@@ -17,7 +17,6 @@ from segwright.images import FORMATS, read
 from segwright.types import Image
 from segwright.untrusted import read_bounded
 
-
 ROOM = 4  # times the limit of pixels: so much is made smaller, and more refused, since it must be decoded first
 _decoding = threading.Lock()  # one large photo at a time
 
