@@ -198,7 +198,7 @@ def take_parts(made: Any) -> None:
         InputError: an unknown name, or a value of another type.
     """
     for name, hint in settings_tree(type(made)).items():
-        value, part = getattr(made, name), group(hint)
+        value, part = vars(made)[name], group(hint)
         if isinstance(value, Mapping) and part is not None:
             object.__setattr__(made, name, build(part, value, f"{name} of {type(made).__name__}"))
 

@@ -113,15 +113,13 @@ def method_spec(options: argparse.Namespace) -> Any:
 
 def _without_specks(spec: Any, smallest: int | None) -> Any:
     """The spec with ``specks`` as its last refiner, or for 0 without it."""
-    from segwright.refine import Specks
     from segwright.refine.pipeline import parse_refiners
+    from segwright.refine.specks import with_smallest
 
     if smallest is None:
         return spec
     row = parse_refiners(spec.kind.checked(spec.settings).refine, spec.kind.refiners)
-    kept = tuple(refiner for refiner in row if not isinstance(refiner, Specks))
-    added = (Specks(smallest),) if smallest else ()
-    return replace(spec, settings={**spec.settings, "refine": (*kept, *added) or None})
+    return replace(spec, settings={**spec.settings, "refine": with_smallest(row, smallest) or None})
 
 
 def _flag(name: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from segwright.evaluation.figures import LEVEL, RESAMPLES, ROUGH, count, interval, resampled, summary, total
 from segwright.evaluation.measuring import Record, Task
+from segwright.files.plot import Bar, draw_bars
 from segwright.files.record import plain
 from segwright.metrics import iou
 
@@ -81,7 +82,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         low, high = low_high[name]
         lines.append(f"| {title} | {mark}{percent(report[name])}{mark} | {percent(low)} .. {percent(high)} |")
     lines += ["", f"{said_of_intervals(report['photos'])} The protocol's headline is in bold.", ""]
-    lines += ["![best, median and worst photos](contact.png)", "", "| class | IoU |", "| --- | --- |"]
+    lines += ["![best, median and worst photos](contact.png)", "", "![IoU of each class](iou.svg)", ""]
+    lines += ["| class | IoU |", "| --- | --- |"]
     lines += [f"| {name} | {percent(value)} |" for name, value in report["iou"].items()]
     return "\n".join([*lines, *settings_table(report)])
 
@@ -95,8 +97,18 @@ def said_of_intervals(photos: int) -> str:
 
 
 def pictures(report: Mapping[str, Any]) -> dict[str, bytes]:
-    """Files beside the report: none."""
-    return {}
+    """Files beside the report: the IoU of each class below the headline with its interval, as bars."""
+    measure = report["measure"]
+    low, high = report["intervals"][measure]
+    span = None if low is None else (100 * low, 100 * high)
+    bars = [Bar(measure, _hundred(report[measure]), span), *(Bar(name, _hundred(v)) for name, v in report["iou"].items())]
+    title = f"{report['run']['method']} on {report['run']['data']} ({report['run']['split']}), {report['photos']} photos"
+    drawn = draw_bars(bars, title, "IoU, %; line: 95 % interval")
+    return {f"iou.{kind}": content for kind, content in drawn.items()}
+
+
+def _hundred(value: float | None) -> float | None:
+    return None if value is None else 100 * value
 
 
 def settings_table(report: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,3 +43,9 @@ class Specks(Refiner):
         values = scores.values.clone()
         values[old, y, x], values[new, y, x] = scores.values[new, y, x], scores.values[old, y, x] + EDGE
         return Scores(scores.words, scores.labels, values)
+
+
+def with_smallest(row: Sequence[Refiner], smallest: int) -> tuple[Refiner, ...]:
+    """Refiners with ``specks`` of that size as the last, in place of any before; for 0 without it."""
+    kept = tuple(refiner for refiner in row if not isinstance(refiner, Specks))
+    return (*kept, Specks(smallest)) if smallest else kept

@@ -13,10 +13,10 @@ def without_specks(labels: NDArray[np.integer], smallest: int) -> NDArray[np.int
 
     A part is what hangs together by sides or corners and has one label, background's too; where all are that small, none goes.
     """
-    labels = np.asarray(labels, np.int64)
-    parts = connected(labels, connectivity=2, background=-1)
+    given = np.asarray(labels, np.int64)
+    parts = connected(given, connectivity=2, background=-1)
     small = np.bincount(parts.ravel())[parts] < smallest
     if not small.any() or small.all():
-        return labels
+        return given
     rows, columns = distance_transform_edt(small, return_distances=False, return_indices=True)
-    return labels[rows, columns]
+    return np.asarray(given[rows, columns])

@@ -180,7 +180,7 @@ class Workspace:
         """
         kind = find_method(request.method)
         known = settings_known(kind)
-        chosen = {k: v for k, v in request.settings.items() if k in known and v not in (OWN, None, "", False)}
+        chosen = {k: v for k, v in request.settings.items() if k in known and not (v is None or v is False or v in (OWN, ""))}
         if chosen.get("refine") == NO_REFINER:
             chosen["refine"] = None
         options: dict[str, Any] = {"bank": str(self.bank_path(request.bank))} if request.bank else {}
