@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from segwright.cli import main
 from segwright.mini.voc import data_folder
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwright[page]'")
 chromium = pytest.importorskip("chromium", reason="browser tests need Playwright: pip install playwright")
 
-from visiting import Visit  # noqa: E402
+from visiting import FOCUSED, Visit  # noqa: E402
 
+from segwright.diagnosis.run import SECTIONS  # noqa: E402
 from segwright.server.page.app import serving, warm  # noqa: E402
 from segwright.server.page.uploads import Limits  # noqa: E402
 from segwright.server.page.workspace import Workspace  # noqa: E402
@@ -138,28 +142,32 @@ def test_a_reload_keeps_photo_words_and_result(browser: playwright.Browser, url:
     other.leave()
 
 
-def test_a_photo_beyond_the_limit_is_made_smaller_with_a_note(visit: Visit, tmp_path: Path) -> None:
-    with Pillow.open(PHOTO) as photo:
-        photo.resize((2100, 2100)).save(tmp_path / "many.jpg")
-    visit.upload(tmp_path / "many.jpg")
-    note = visit.wait(".sw-note[role=status]").inner_text()
-    assert note.startswith("many.jpg has 2100x2100 pixels, and this page works on 3 megapixels at most. It was made smaller, to ")
-    visit.fill("Words", "apple")
-    visit.field("Method").click()
-    visit.page.get_by_role("option", name="maskclip").click()
-    visit.press("Segment")
-    visit.wait(".sw-figure")
-    with visit.page.expect_download() as download:
-        visit.panel.get_by_text("Label map").click()
-    download.value.save_as(tmp_path / "labels.png")
-    with Pillow.open(tmp_path / "labels.png") as labels:
-        assert labels.size == (1732, 1732)
-    assert "many.scaled.png" in visit.panel.locator(".sw-code pre").first.text_content()
-    with visit.page.expect_download() as download:  # what the lines that make the result again start from
-        visit.panel.locator("button[title=Download], a[title=Download], button[aria-label=Download]").first.click()
-    download.value.save_as(tmp_path / "scaled.png")
-    with Pillow.open(tmp_path / "scaled.png") as scaled:
-        assert scaled.size == (1732, 1732)
+def test_a_photo_beyond_the_limit_is_made_smaller_with_a_note(
+    browser: playwright.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Workspace("mini", "cpu", banks=tmp_path / "banks", limits=Limits(megabytes=2.0, megapixels=0.01))
+    with serving(small) as address:
+        visit = Visit(browser, address)
+        visit.upload(PHOTO)
+        note = visit.wait(".sw-note[role=status]").inner_text()
+        assert note == (
+            "val_00003.jpg has 128x128 pixels, and this page works on 0.01 megapixels at most. "
+            "It was made smaller, to 100x100; the masks have that size."
+        )
+        visit.segment(WORDS)
+        assert "val_00003.scaled.png" in visit.panel.locator(".sw-code pre").first.text_content()
+        for name, file in (("Label map", "labels.png"), ("Download", "val_00003.scaled.png")):
+            with visit.page.expect_download() as download:
+                visit.panel.locator(
+                    f"button:has-text('{name}'), a:has-text('{name}'), [title='{name}'], [aria-label='{name}']"
+                ).first.click()
+            download.value.save_as(tmp_path / file)
+        visit.leave()
+    monkeypatch.chdir(tmp_path)  # the lines that make it again start from the photo as it was made smaller
+    assert main(["segment", "val_00003.scaled.png", "--words", WORDS, "--preset", "mini", "--device", "cpu", "-o", "out"]) == 0
+    with Pillow.open("labels.png") as page, Pillow.open("out/val_00003.scaled.png") as command:
+        assert page.size == (100, 100)
+        assert np.array_equal(np.asarray(page), np.asarray(command))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -197,3 +205,55 @@ def contrast(visitor: Visit, selector: str) -> float:
     values = [np.array([float(part) for part in color[color.index("(") + 1 : -1].split(",")[:3]]) / 255 for color in colors]
     linear = [np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722] for v in values]
     return float((max(linear) + 0.05) / (min(linear) + 0.05))
+
+
+def test_diagnose_shows_each_part_as_it_is_ready(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    waiting = SimpleNamespace(html=lambda: "<p>the second</p>")
+    sections = {part: lambda *_: waiting for part in SECTIONS} | {
+        "gradcam": lambda *_: SimpleNamespace(html=lambda: "<p>the first</p>"),
+        "attention": lambda *_: go.wait(60) and waiting,
+    }
+    for part, make in sections.items():
+        monkeypatch.setitem(SECTIONS, part, make)
+    visit.tab("Diagnose")
+    visit.take(PHOTO)
+    visit.fill("Words", "apple")
+    visit.press("Diagnose")
+    visit.panel.get_by_text("the first").wait_for()
+    assert visit.panel.get_by_text("the second").count() == 0
+    assert visit.panel.locator(".sw-contents li").all_inner_texts()[:2] == ["gradcam", "attention ..."]
+    go.set()
+    visit.wait(".sw-facts")
+    assert visit.panel.locator(".sw-contents a").count() == visit.panel.locator(".sw-steps details").count() == 4
+    visit.panel.locator(".sw-steps summary").first.focus()
+    visit.page.keyboard.press("Enter")
+    assert not visit.panel.get_by_text("the first").is_visible(), "folded away"
+
+
+def test_everything_is_done_by_the_keyboard_alone(visit: Visit) -> None:
+    """From the top of the page: a sample, words, the result, its first region, a download, another tab."""
+    reached: list[str] = []
+
+    def tab_to(name: str) -> None:
+        for _ in range(90):
+            visit.page.keyboard.press("Tab")
+            reached.append(visit.page.evaluate(FOCUSED))
+            if name.lower() in reached[-1].lower():
+                return
+        raise AssertionError((name, reached))
+
+    tab_to("sample photo 4")
+    visit.page.keyboard.press("Enter")
+    visit.wait(".image-frame img")
+    tab_to("Words")
+    visit.page.keyboard.type(WORDS)
+    visit.page.keyboard.press("Enter")
+    visit.wait(".sw-figure")
+    visit.panel.get_by_text("Label map").wait_for()
+    tab_to("of the photo")
+    assert "of the photo" in visit.panel.locator(".sw-readout").inner_text()
+    with visit.page.expect_download() as download:
+        tab_to("Label map")
+        visit.page.keyboard.press("Enter")
+    assert download.value.suggested_filename == "val_00003.png"

@@ -214,9 +214,9 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
     labels, facts_ = gr.File(visible=False, label="label map"), gr.JSON(visible=False, label="record")
 
     def segment(  # what has no default here or in the tab's inputs must be given by the client
-        photo: str | None, words: str | None = None, method: str = DEFAULT, refiner: str = OWN, candidates: str = OWN,
-        clusters: str | None = None, sharpen_first: bool = False, seed: str | None = None, bank: str | None = None,
-        stuff: str | None = None, background: str = OWN, more: str | None = None, request: gr.Request = None,
+        request: gr.Request, *, photo: str | None, words: str | None = None, method: str = DEFAULT, refiner: str = OWN,
+        candidates: str = OWN, clusters: str | None = None, sharpen_first: bool = False, seed: str | None = None,
+        bank: str | None = None, stuff: str | None = None, background: str = OWN, more: str | None = None,
     ) -> tuple[str, Any]:  # fmt: skip
         made: Any
         try:
@@ -232,8 +232,8 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
 
     hidden.click(
         segment,
-        inputs,
-        [labels, facts_],
+        inputs_kwargs=dict(zip(("photo", *ASKED), inputs, strict=True)),
+        outputs=[labels, facts_],
         api_name="segment",
         concurrency_id="networks",
         concurrency_limit=1,
