@@ -257,3 +257,32 @@ def test_everything_is_done_by_the_keyboard_alone(visit: Visit) -> None:
         tab_to("Label map")
         visit.page.keyboard.press("Enter")
     assert download.value.suggested_filename == "val_00003.png"
+
+
+def test_a_region_is_dropped_and_taken_back(visit: Visit, tmp_path: Path) -> None:
+    def label_map() -> set[int]:
+        with visit.page.expect_download() as download:
+            visit.panel.get_by_text("Label map").click()
+        download.value.save_as(tmp_path / "labels.png")
+        with Pillow.open(tmp_path / "labels.png") as picture:
+            return set(np.unique(np.asarray(picture)).tolist())
+
+    visit.segment(WORDS, PHOTO)
+    visit.panel.get_by_text("Label map").wait_for()
+    assert {1, 2, 3} <= label_map()
+    undo = visit.panel.get_by_role("button", name="Undo")
+    assert undo.is_disabled()
+    region = visit.panel.locator(".sw-region[data-label='1']")
+    region.focus()
+    visit.page.keyboard.press("Enter")
+    visit.panel.get_by_text("Dropped by hand, and not in the files: apple.").wait_for()
+    assert not region.is_visible()
+    assert label_map() & {1, 2, 3} == {2, 3}
+    visit.panel.locator(".sw-region[data-label='2']").dispatch_event("click")
+    visit.panel.get_by_text("not in the files: apple, motorbike.").wait_for()
+    undo.click()
+    undo.click()
+    visit.panel.get_by_text("Dropped by hand").wait_for(state="detached")
+    assert undo.is_disabled()
+    assert region.is_visible()
+    assert {1, 2, 3} <= label_map()

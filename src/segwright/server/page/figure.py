@@ -26,12 +26,13 @@ UNLABELLED = "unlabelled"
 MADE = itertools.count()  # tells the page's script a new picture from one whose switches were moved
 
 
-def regions_figure(image: Image, segmentation: Segmentation, name: str = "", picks: bool = False) -> str:
+def regions_figure(image: Image, segmentation: Segmentation, name: str = "", picks: bool = False, choose: bool = False) -> str:
     """The photo with named, coloured regions that light up, and a legend that switches them on and off.
 
     Args:
         name: the photo's, for screen readers.
         picks: a region that is clicked shows its section of the page ``why`` makes; what has no label is one, too.
+        choose: a region that is clicked is dropped; the page's script says which are, and takes back what was done.
     """
     found = segments(segmentation)
     picture, labels = shown(image, segmentation.labels)
@@ -41,7 +42,7 @@ def regions_figure(image: Image, segmentation: Segmentation, name: str = "", pic
     total = segmentation.labels.size
     rest = total - sum(s["area"] for s in found)
     entries = [(s["index"], s["word"], s["area"] / total, s["score"]) for s in sorted(found, key=lambda s: -s["area"])]
-    paths = [_region(labels == index, index, word, share, score, picks=picks) for index, word, share, score in entries]
+    paths = [_region(labels == index, index, word, share, score, picks=picks or choose) for index, word, share, score in entries]
     if picks and rest:
         paths.insert(0, _region(labels == 0, 0, UNLABELLED, rest / total, None, picks=True))
     text = max(width, height) / 30
@@ -52,10 +53,13 @@ def regions_figure(image: Image, segmentation: Segmentation, name: str = "", pic
         f'<image width="{width}" height="{height}" href="{jpeg(picture)}"/>{"".join(paths)}'
         f'<g class="sw-names" aria-hidden="true">{"".join(names)}</g></svg>'
     )
+    kind = " sw-picks" if picks else " sw-choose" if choose else ""
+    hint = "Choose a region." if picks else "Point at a region; click it to drop it." if choose else "Point at a region."
+    undo = '<button type="button" class="sw-undo" disabled>Undo</button>' if choose else ""
     return (
-        f'<div class="sw-figure{" sw-picks" if picks else ""}" data-made="{next(MADE)}"><div class="sw-photo">{svg}'
-        f'<p class="sw-readout" aria-live="polite">{"Choose a region." if picks else "Point at a region."}</p></div>'
-        f'<div class="sw-side">{_legend(entries, rest / total, picks)}{_opacity()}</div></div>'
+        f'<div class="sw-figure{kind}" data-made="{next(MADE)}"><div class="sw-photo">{svg}'
+        f'<p class="sw-readout" aria-live="polite">{hint}</p></div>'
+        f'<div class="sw-side">{_legend(entries, rest / total, picks)}{_opacity()}{undo}</div></div>'
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from segwright.errors import InputError, SegwrightError
 from segwright.files.record import plain, record
@@ -21,6 +23,7 @@ from segwright.server.page.figure import regions_figure
 from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
 from segwright.server.page.work import Job, Stopped, follow
 from segwright.server.page.workspace import NO_REFINER, OWN, Request, Result
+from segwright.types import Segmentation
 
 CANDIDATES = (OWN, "paper", "reference", "prefilter", "none")
 BACKGROUNDS = (OWN, "prototypes", "threshold", "none")
@@ -63,7 +66,7 @@ def build(page: Page) -> SegmentTab:
             refiner = gr.Dropdown([OWN, NO_REFINER, *REFINERS, "g4seg,crf"], value=OWN, label="Refiner")
             settings, bank = _settings(page, method)
         with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
-            status, figure = gr.HTML(elem_classes="sw-block"), component()
+            status, figure, dropped = gr.HTML(elem_classes="sw-block"), component(), gr.HTML(elem_classes="sw-block")
             with gr.Row():
                 files = [gr.DownloadButton(name, visible=False, size="sm", min_width=110) for name in FILES]
             details = component()
@@ -81,11 +84,22 @@ def build(page: Page) -> SegmentTab:
         yield from page.run(request, ticket, work, shown, ("", ""))
 
     def write(name: str, request: gr.Request) -> list[Any]:
+        return written(name, request, ())
+
+    def written(name: str, request: gr.Request, out: Collection[int]) -> list[Any]:
+        """What is said of the labels that are left out, and the files."""
         kept = page.shelf.get(name)
         if kept is None or kept.result is None:
-            return [gr.DownloadButton(value=None, visible=False)] * len(FILES)
-        paths = write_files(kept.result.image, kept.result.segmentation, kept.result.photo, page.place(request))
-        return [gr.DownloadButton(value=str(path), visible=True) for path in paths]
+            return ["", *[gr.DownloadButton(value=None, visible=False)] * len(FILES)]
+        found = without(kept.result.segmentation, out)
+        paths = write_files(kept.result.image, found, kept.result.photo, page.place(request))
+        lost = ", ".join(word for word in kept.result.segmentation.found if word not in found.found)
+        note = f'<p class="sw-note" role="status">Dropped by hand, and not in the files: {escape(lost)}.</p>' if lost else ""
+        return [note, *(gr.DownloadButton(value=str(path), visible=True) for path in paths)]
+
+    def keep(name: str, request: gr.Request, event: gr.EventData) -> list[Any]:
+        given = event._data.get("dropped") if isinstance(event._data, dict) else None
+        return written(name, request, {label for label in given if isinstance(label, int)} if isinstance(given, list) else ())
 
     def remember(name: str, *given: Any) -> None:
         kept = page.shelf.get(name)
@@ -94,7 +108,7 @@ def build(page: Page) -> SegmentTab:
     def restore(name: str, request: gr.Request) -> list[Any]:
         kept = page.shelf.get(name)
         if kept is None:
-            return [gr.skip()] * (len(inputs) + 2 + len(FILES))
+            return [gr.skip()] * (len(inputs) + 3 + len(FILES))
         path, *rest = kept.asked
         there = path if path and Path(path).is_file() else None
         return [there, *rest, *(("", "") if kept.result is None else shown(kept.result)), *write(name, request)]
@@ -103,10 +117,11 @@ def build(page: Page) -> SegmentTab:
         return gr.on([start.click, words.submit], fn, given, out, **options)
 
     done = wire(page, clicked, stop, status, run, inputs=[token, *inputs], outputs=outputs)
-    done.then(write, token, files, **PRIVATE)
+    done.then(write, token, [dropped, *files], **PRIVATE)
+    figure.kept(keep, token, [dropped, *files], **LIGHT)
     gr.on([photo.change, words.blur, method.input], remember, [token, *inputs], None, **LIGHT)
     _named_api(page, inputs)
-    return SegmentTab(token, restore, [*inputs, figure, details, *files], words, method, bank)
+    return SegmentTab(token, restore, [*inputs, figure, details, dropped, *files], words, method, bank)
 
 
 def asked_for(
@@ -168,7 +183,12 @@ def shown(result: Result) -> tuple[str, str]:
     )
     every = ", ".join(f"{name} {value}" for name, value in notes["settings"].items())
     again = code(reproduce.segment_command(result), reproduce.segment_lines(result), every)
-    return regions_figure(result.image, result.segmentation, result.photo), details + again
+    return regions_figure(result.image, result.segmentation, result.photo, choose=True), details + again
+
+
+def without(found: Segmentation, labels: Collection[int]) -> Segmentation:
+    """A result in which what had some labels has none."""
+    return replace(found, labels=np.where(np.isin(found.labels, list(labels)), 0, found.labels)) if labels else found
 
 
 def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:
