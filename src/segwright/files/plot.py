@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from segwright.files.colors import OKABE_ITO
 
 OURS, THEIRS = ("#{:02x}{:02x}{:02x}".format(*OKABE_ITO[i]) for i in (1, 0))  # blue, orange
-WIDTH, ROW, RIM = 7.0, 0.28, 1.1  # inches: of a picture, of a bar, and what title and axis take
+WIDTH, ROW, RIM = 7.0, 0.28, 1.4  # inches: of a picture, of a bar, and what title and axis take
 LONGEST = 48  # letters of a bar's name
 DPI = 110
 
@@ -46,7 +46,7 @@ def draw_bars(bars: Sequence[Bar], title: str, axis: str) -> dict[str, bytes]:
         known = [(place, bar.published) for place, bar in enumerate(bars) if bar.published is not None]
         if known:
             axes.plot([v for _, v in known], [p for p, _ in known], "D", color=THEIRS, markeredgecolor="black", label="published")
-            axes.legend(loc="lower right", fontsize=8)
+            figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
         axes.set_yticks(places, [_short(bar.name) for bar in bars], fontsize=9)
         axes.invert_yaxis()
         axes.set_xlabel(axis)

@@ -126,7 +126,7 @@ def word_table(run: str | os.PathLike[str]) -> str:
         record = collection.record(line)
         for segment in record.segments:
             found[segment.word].append((segment.area / (record.size[0] * record.size[1]), segment.score))
-    rows = [("word", "photos", "mean area", "mean score")]
+    rows: list[tuple[str, ...]] = [("word", "photos", "mean area", "mean score")]
     for word, seen in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
         scores = [score for _, score in seen if score is not None]
         score = f"{fmean(scores):.2f}" if scores else "-"
