@@ -64,7 +64,7 @@ def test_more_settings_can_be_opened_filled_and_emptied(visit: Visit) -> None:
     assert "clusters 5, seed 7" in facts
     visit.fill("Regions (freeseg-diff)", "0")
     visit.press("Segment")
-    assert "clusters" in visit.wait("[role=alert]").inner_text()
+    assert "Clusters" in visit.wait("[role=alert]").inner_text()
     visit.fill("Regions (freeseg-diff)", "many")
     visit.press("Segment")
     visit.panel.get_by_text("Regions must be a whole number").wait_for()
