@@ -180,7 +180,7 @@ def test_layout(width: int, height: int, scheme: str, browser: playwright.Browse
     button = visitor.panel.get_by_role("button", name="Segment", exact=True)
     inside = "e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.bottom <= innerHeight; }"
     assert button.evaluate(inside), "the button is above the fold"
-    visitor.segment("apple, motorbike, sand, " + "a rather long name of something " * 3, PHOTO)
+    visitor.segment("apple, motorbike, sand, " + " ".join(["a rather long name of something"] * 3), PHOTO)
     figure = visitor.wait(".sw-figure .sw-photo svg")
     visitor.page.wait_for_timeout(500)
     assert figure.evaluate("e => { const b = e.getBoundingClientRect(); return b.top >= -1 && b.top < 0.6 * innerHeight; }")
