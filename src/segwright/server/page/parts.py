@@ -168,7 +168,7 @@ def photo_name(path: str) -> str:
 
 def photo_input(page: Page, label: str = "Photo") -> tuple[gr.Image, gr.HTML]:
     """A place for a photo, with samples, and the line that says why one was refused."""
-    photo = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=200, buttons=["download"])
+    photo = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=200, buttons=[])
     guarded(photo, page.uploads, raw)  # the file as it is; ``read`` decodes it
     refused = gr.HTML(elem_classes="sw-block")
     photo.upload(page.receive, photo, [photo, refused], **LIGHT)

@@ -118,7 +118,7 @@ def build(page: Page) -> SegmentTab:
 
     done = wire(page, clicked, stop, status, run, inputs=[token, *inputs], outputs=outputs)
     done.then(write, token, [dropped, *files], **PRIVATE)
-    figure.kept(keep, token, [dropped, *files], **LIGHT)
+    figure.kept(keep, token, [dropped, *files], trigger_mode="always_last", **LIGHT)
     gr.on([photo.change, words.blur, method.input], remember, [token, *inputs], None, **LIGHT)
     _named_api(page, inputs)
     return SegmentTab(token, restore, [*inputs, figure, details, dropped, *files], words, method, bank)
