@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +49,7 @@ def test_what_is_not_found_is_said_and_recorded(tmp_path: Path, capsys: pytest.C
 def test_a_terminal_shows_a_bar_with_time_left(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "segwright.cli", "segment", *map(str, PHOTOS), *QUICK, "dog", "--batch", "1"]
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # without a size no bar has room
     process = subprocess.Popen(
         [*command, "-o", str(tmp_path / "out")], stdout=theirs, stderr=theirs, env={**os.environ, "COLUMNS": "100"}
     )
