@@ -79,7 +79,9 @@ def test_segment_and_why(visit: Visit, tmp_path: Path) -> None:
     first = regions.first.get_attribute("data-label")
     visit.panel.locator(f".sw-switch[data-label='{first}']").uncheck()
     assert not regions.first.is_visible()
+    visit.panel.get_by_text("Dropped by hand").wait_for()  # the note says what the files hold, and comes with them
     visit.panel.locator(f".sw-switch[data-label='{first}']").check()
+    visit.panel.get_by_text("Dropped by hand").wait_for(state="detached")
     visit.panel.locator(".sw-opacity").fill("0.7")
     assert visit.panel.locator(".sw-figure").evaluate("e => getComputedStyle(e).getPropertyValue('--cover')").strip() == "0.7"
     visit.panel.locator(".sw-opacity").fill("0.5")
