@@ -9,6 +9,8 @@ LABEL_STUDIO ?= 1.23.2
 
 demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniature preset
 	$(BIN)/segwright segment src/segwright/mini/data/JPEGImages/val_0000[0-7].jpg --preset mini -o out/demo
+	$(BIN)/segwright overview out/demo --table
+	@echo "All on one page: open out/demo/overview.html. To use segwright here: . $(VENV)/bin/activate"
 
 test: $(VENV)/.installed-dev  ## the tests, offline
 	$(BIN)/python -m pytest

@@ -224,6 +224,39 @@ def test_values_as_texts() -> None:
     assert json.loads(as_text(("a, b", "c"))) == ["a, b", "c"]
 
 
+def test_dictionaries_are_taken_where_settings_hold_settings() -> None:
+    from segwright.methods.freeseg_diff.method import FreeSegDiffSettings
+    from segwright.methods.ovdiff.support import SupportSettings
+    from segwright.models.diffusion import FeatureSettings
+    from segwright.models.sampling import SamplingSettings
+    from segwright.refine import G4SegSettings, InversionSettings
+
+    assert SupportSettings(sampling={"steps": 4}).sampling == SamplingSettings(steps=4)  # type: ignore[arg-type]
+    assert FreeSegDiffSettings(features={"kind": "query"}).features == FeatureSettings(kind="query")  # type: ignore[arg-type]
+    assert G4SegSettings(inversion={}).inversion == InversionSettings()  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"sampling of SupportSettings has no setting 'step'; did you mean steps\?"):
+        SupportSettings(sampling={"step": 4})  # type: ignore[arg-type]
+
+
+def test_a_setting_of_a_setting_is_named_with_its_path_in_python_too() -> None:
+    import segwright as sw
+
+    with pytest.raises(InputError, match=r"freeseg-diff has no setting 'timestep'; this is features\.timestep"):
+        sw.load_method("freeseg-diff", "mini", "cpu", timestep=100)
+
+
+def test_scores_are_an_array() -> None:
+    import numpy as np
+    import torch
+
+    from segwright.types import Scores
+
+    values = torch.tensor([[[0.25, 1.0]], [[0.75, 0.0]]])
+    scores = Scores(("a",), (0, 1), values)
+    assert np.array_equal(np.asarray(scores), values.numpy())
+    assert np.asarray(scores, np.float64).dtype == np.float64
+
+
 # A source is named, or it is said that the default is ours and on what it was chosen, or why it is as it is.
 SOURCE = re.compile(r"publish|paper|Secs?\. |Tables? |Figs?\. |Eqs?\. |DeepLab|et al\.|\bours: \w")
 NONE = re.compile(r"not in (the|this) paper|the paper states none")

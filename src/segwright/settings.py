@@ -190,6 +190,19 @@ def build(kind: type, given: Mapping[str, Any], owner: str, preset: Any = None) 
     return kind(**_fitted_all(kind, given, owner, preset_settings(kind, preset)))
 
 
+def take_parts(made: Any) -> None:
+    """For the ``__post_init__`` of frozen settings: a dictionary becomes the settings that its field holds, their other values
+    the defaults (``features={"kind": "query"}`` is ``features=FeatureSettings(kind="query")``).
+
+    Raises:
+        InputError: an unknown name, or a value of another type.
+    """
+    for name, hint in settings_tree(type(made)).items():
+        value, part = vars(made)[name], group(hint)
+        if isinstance(value, Mapping) and part is not None:
+            object.__setattr__(made, name, build(part, value, f"{name} of {type(made).__name__}"))
+
+
 def preset_settings(kind: type, preset: Any) -> dict[str, Any]:
     """What stands for None in those settings that are the preset's own by default."""
     return {f.name: getattr(preset, f.metadata["preset"], None) for f in fields(kind) if "preset" in f.metadata}

@@ -111,6 +111,10 @@ class Scores:
         if float((self.values.sum(0) - 1).abs().max()) > 1e-2:
             raise InputError("scores must sum to 1 at every pixel; divide by their sum over the labels")
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """``np.asarray(scores)``: the (M, H, W) values, on the CPU; row i is of label ``labels[i]``."""
+        return np.array(self.values.detach().cpu().numpy(), dtype=dtype, copy=copy)
+
     def argmax(self) -> Tensor:
         """(H, W) int64, each pixel's strongest label (the lower one of equals), in the numbering of ``words``."""
         return torch.tensor(self.labels, device=self.values.device)[self.values.argmax(0)]

@@ -87,7 +87,7 @@ def test_turned_photo_keeps_its_upright_size(tmp_path: Path) -> None:
         (("segment", SAMPLE, "--preset", "nothere"), "unknown preset 'nothere'"),
         (("segment", SAMPLE, "--preset", "./no-folder"), "no-folder"),
         (("segment", SAMPLE, "--preset", "mini", "--words", " , "), "word"),
-        (("segment", SAMPLE, "--preset", "mini", "--words", "dog, dog"), "dog"),
+        (("segment", SAMPLE, "--preset", "mini", "--words", "dog; cat, cat"), "each word once"),
         (("segment", SAMPLE, "--preset", "mini", "--words", "x" * 500), "200"),
         (("segment", SAMPLE, "--preset", "mini", "--vocabulary", "imagenet"), "imagenet"),
         (("segment", SAMPLE, "--preset", "mini", "--clusters", 2000), "clusters"),

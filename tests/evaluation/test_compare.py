@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -36,9 +37,14 @@ def test_paired_differences(tmp_path: Path) -> None:
     gains = [miou(sum(w * m for w, m in zip(ws, true, strict=True))) - miou(sum(w * m for w, m in zip(ws, said, strict=True)))
              for ws in weights]  # fmt: skip
     assert better.difference.value == pytest.approx(1 - miou(sum(said)))
-    assert (better.difference.low, better.difference.high) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])))
+    # Student's 2.4469 for 6 degrees of freedom, times sqrt(7 / 6)
+    tails = [0.5 * math.erfc(sign * 2.446912 * math.sqrt(7 / 6) / math.sqrt(2)) for sign in (1, -1)]
+    assert (better.difference.low, better.difference.high) == pytest.approx(tuple(np.quantile(gains, tails)))
     assert better.difference.above == 1
     assert f"{100 * better.difference.value:+.2f}" in table([first, better, same])
+    rows = compare([tmp_path / "guess", tmp_path / "truth"])
+    assert str(rows) == repr(rows) == table(rows)
+    assert len(str(rows).splitlines()) == 4
 
 
 def test_what_cannot_be_paired_or_read_is_said(tmp_path: Path) -> None:

@@ -80,7 +80,11 @@ def test_bootstrap_equals_a_slow_twin(background: bool) -> None:
 
 
 def test_interval_covers_and_needs_no_photo_with_truth() -> None:
-    low, high = interval(np.arange(1001) / 1000)
-    assert (low, high) == pytest.approx((0.025, 0.975))
+    many = interval(np.arange(1001) / 1000, 10**6, 0.5)
+    assert many == pytest.approx((0.025, 0.975), abs=1e-4)
+    # ten photos: Student's 2.262 for 9 degrees of freedom, times sqrt(10 / 9), is 2.3846 normal deviates, beyond which 0.8549 % lie
+    assert interval(np.arange(1001) / 1000, 10, 0.5) == pytest.approx((0.008549, 0.991451), abs=1e-5)
+    assert interval(np.arange(1001) / 1000, 10, -0.2)[0] == -0.2, "the estimate is inside, wherever the draws lie"
+    assert interval(np.arange(1001) / 1000, 10, 1.3)[1] == 1.3
     nothing = count([Cells.of(np.zeros((3, 3), np.int64))], 3, True)
-    assert np.isnan(interval(resampled(nothing, 10)["miou"])).all()
+    assert np.isnan(interval(resampled(nothing, 10)["miou"], 1, float("nan"))).all()

@@ -16,6 +16,7 @@ def add(commands: Any) -> None:
     command.add_argument("folder", metavar="RUN")
     command.add_argument("-o", "--out", metavar="PAGE", help="default: RUN/overview.html")
     command.add_argument("--embed", action="store_true", help="put the pictures into the page, so that it can be moved")
+    command.add_argument("--table", action="store_true", help="also print each word's photos, mean area and mean score")
     command.set_defaults(run=_overview)
     command = commands.add_parser("review", help="accept, reject and mend a run's masks in a browser, by keyboard")
     command.add_argument("folder", metavar="RUN", help="folder that segwright segment or segwright refine wrote")
@@ -113,8 +114,10 @@ def _review(options: argparse.Namespace) -> int:
 
 
 def _overview(options: argparse.Namespace) -> int:
-    from segwright.runs.overview import overview
+    from segwright.runs.overview import overview, word_table
 
+    if options.table:
+        print(word_table(options.folder))
     print(overview(options.folder, options.out, options.embed))
     _warn_cut(options.folder)
     return 0

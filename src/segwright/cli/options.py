@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from segwright.cli.listed import METHOD_NAMES, PRESET_NAMES, REFINER_NAMES, Listed, add_listed
@@ -62,6 +63,8 @@ def add_method(command: argparse.ArgumentParser) -> None:
     add_listed(command, METHOD_NAMES, "--method", default=DEFAULT, metavar="M", help=about)
     about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
     add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
+    about = "after the refiners, parts of fewer pixels take the label around them; 0: all stay (default: the method's own)"
+    command.add_argument("--min-region", type=int, metavar="N", help=about)
     command.add_argument("--seed", type=int, help="default: 0")
     command.add_argument(
         "--candidates",
@@ -108,8 +111,19 @@ def method_spec(options: argparse.Namespace) -> Any:
     if twice:
         raise InputError(f"{_flag(twice[0])} and --set {twice[0]} say the same; give one of them")
     own = [f"{name}={str(value).lower() if value is True else value}" for name, value in flags.items()]
-    spec = spec.with_texts(own).with_texts(options.settings)
+    spec = _without_specks(spec.with_texts(own).with_texts(options.settings), options.min_region)
     return spec
+
+
+def _without_specks(spec: Any, smallest: int | None) -> Any:
+    """The spec with ``specks`` as its last refiner, or for 0 without it."""
+    from segwright.refine.pipeline import parse_refiners
+    from segwright.refine.specks import with_smallest
+
+    if smallest is None:
+        return spec
+    row = parse_refiners(spec.kind.checked(spec.settings).refine, spec.kind.refiners)
+    return replace(spec, settings={**spec.settings, "refine": with_smallest(row, smallest) or None})
 
 
 def _flag(name: str) -> str:

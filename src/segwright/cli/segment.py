@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _segment(options: argparse.Namespace) -> int:
             elif outcome.error is not None:
                 tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
             else:
-                tqdm.write(_line(outcome, options.json), file=sys.stdout)
+                tqdm.write(_line(outcome, options, words), file=sys.stdout)
             bar.set_postfix_str(f"{bad} failed" if bad else "", refresh=False)
             bar.update()
     if earlier:
@@ -86,9 +87,10 @@ def _segment(options: argparse.Namespace) -> int:
     return 0 if not bad else 1 if bad < len(photos) else 2
 
 
-def _line(outcome: Any, as_json: bool) -> str:
+def _line(outcome: Any, options: argparse.Namespace, words: Sequence[str] | None) -> str:
+    """What is said of a photo: one line, or in a terminal several."""
     found = outcome.facts["segments"]
-    if as_json:
+    if options.json:
         files = [str(file) for file in outcome.files]
         content = {"photo": str(outcome.photo), "segments": found, "not_found": outcome.facts.get("not_found", []), "files": files}
         return json.dumps(content)
@@ -96,8 +98,14 @@ def _line(outcome: Any, as_json: bool) -> str:
     parts = [f"{s['word']} {s['area'] / (width * height):.0%}" for s in found]
     caption = outcome.facts["caption"]
     quoted = f'  "{caption}"\n' if caption else ""
-    missing = "".join(f"  not found: {text}\n" for text in outcome.facts.get("not_found", ()))
-    return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{quoted}{missing}  -> {outcome.files[0]}"
+    names = {s["word"] for s in found}
+    absent = [word for word in words or () if word not in names] if options.vocabulary is None else []  # of a benchmark most are
+    missing = [f"not found: {text}" for text in outcome.facts.get("not_found") or absent]
+    if not sys.stdout.isatty():
+        said = "; ".join([", ".join(parts) or "nothing found", *missing])
+        return f"{outcome.photo}: {said} -> {outcome.files[0]}"
+    below = "".join(f"  {text}\n" for text in missing)
+    return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{quoted}{below}  -> {outcome.files[0]}"
 
 
 def _explain(options: argparse.Namespace) -> int:

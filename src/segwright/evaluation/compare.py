@@ -48,8 +48,17 @@ class Row:
     note: str = ""
 
 
-def compare(reports: Sequence[str | os.PathLike[str]], measure: str | None = None) -> list[Row]:
-    """Reports against the first of them, on the same resampled photos.
+class Comparison(list[Row]):
+    """The rows of a comparison; printed, and in a notebook, it is their table."""
+
+    def __str__(self) -> str:
+        return table(self)
+
+    __repr__ = _repr_markdown_ = __str__
+
+
+def compare(reports: Sequence[str | os.PathLike[str]], measure: str | None = None) -> Comparison:
+    """Reports against the first of them, on the same resampled photos; ``print`` shows the table.
 
     Args:
         reports: report folders, or their report.json.
@@ -67,7 +76,7 @@ def compare(reports: Sequence[str | os.PathLike[str]], measure: str | None = Non
         if named not in content.get("intervals", {}) or "run" not in content:
             raise InputError(f"{folder / 'report.json'} has no {named}; expected what segwright evaluate wrote")
     names = _names(folders)
-    rows = [Row(names[0], contents[0])]
+    rows = Comparison([Row(names[0], contents[0])])
     for place in range(1, len(folders)):
         rows.append(_row(names[place], folders, contents, place, named))
     return rows
@@ -82,7 +91,9 @@ def _row(name: str, folders: Sequence[Path], contents: Sequence[Mapping[str, Any
     before, after = (_drawn(folders[i], contents[i], seed)[measure] for i in (0, place))
     gain = after - before
     value = float(contents[place][measure]) - float(contents[0][measure])
-    return Row(name, contents[place], Difference(value, *interval(gain), float(np.nanmean(gain > 0))))
+    return Row(
+        name, contents[place], Difference(value, *interval(gain, int(contents[0]["photos"]), value), float(np.nanmean(gain > 0)))
+    )
 
 
 def _drawn(folder: Path, content: Mapping[str, Any], seed: int) -> dict[str, Counts]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from segwright.metrics import Matrix, iou, miou, miou_per_image, pixel_accuracy
 
 RESAMPLES, LEVEL = 1000, 0.95
+ROUGH = 30  # photos below which an interval is called rough; the simulation: it covers 0.89 at 10 photos, 0.90 at 30, 0.94 at 100
 CHUNK = 100  # resamples at once: memory stays at CHUNK x photos
 Counts = NDArray[np.float64]
 
@@ -143,10 +146,25 @@ def _ratio(above: Counts, below: Counts) -> Counts:
     return np.divide(above, below, out=np.full_like(below, np.nan), where=below > 0)
 
 
-def interval(values: Counts, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of bootstrap values; NaN twice where there are none."""
+def interval(values: Counts, photos: int, estimate: float, level: float = LEVEL) -> tuple[float, float]:
+    """The expanded percentile interval of bootstrap values (Hesterberg 2015, section 5.2), widened to hold the estimate.
+
+    Draws of P photos spread too little, by sqrt((P - 1) / P), and a percentile stands for a normal deviate where Student's is
+    due; the tails are moved out by both. The simulation of tests/evaluation/test_coverage.py has this and BCa and the basic
+    interval, which correct for a bias of dataset-level mIoU that draws overstate where words are rare: 10 photos cover the
+    truth in 0.89 of the samples against 0.73 and 0.67, 30 in 0.90 against 0.89 and 0.87, 100 in 0.94 against 0.93 and 0.94.
+
+    Args:
+        values: of the draws; NaN where a draw has nothing that counts.
+        photos: P.
+        estimate: of all photos.
+
+    Returns:
+        NaN twice where there is nothing.
+    """
     kept = values[~np.isnan(values)]
     if not kept.size:
         return float("nan"), float("nan")
-    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    reach = stats.t.ppf((1 + level) / 2, max(1, photos - 1)) * math.sqrt(photos / max(1, photos - 1))
+    low, high = np.quantile(kept, stats.norm.cdf([-reach, reach]))
+    return min(float(low), estimate), max(float(high), estimate)

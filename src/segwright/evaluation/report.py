@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from segwright.evaluation.figures import LEVEL, RESAMPLES, count, interval, resampled, summary, total
+from segwright.evaluation.figures import LEVEL, RESAMPLES, ROUGH, count, interval, resampled, summary, total
 from segwright.evaluation.measuring import Record, Task
+from segwright.files.plot import Bar, draw_bars
 from segwright.files.record import plain
 from segwright.metrics import iou
 
@@ -42,7 +43,7 @@ def make_report(identity: Mapping[str, Any], records: Sequence[Record], task: Ta
         "measure": measure,
         "value": figures[measure],
         **figures,
-        "intervals": {name: interval(drawn[name]) for name in figures},
+        "intervals": {name: interval(drawn[name], len(records), figures[name]) for name in figures},
         "bootstrap": {"resamples": RESAMPLES, "level": LEVEL, "seed": seed},
         "iou": dict(zip(names, values.tolist(), strict=True)),
         "photos": len(records),
@@ -80,15 +81,34 @@ def markdown(report: Mapping[str, Any]) -> str:
         mark = "**" if name == report["measure"] else ""
         low, high = low_high[name]
         lines.append(f"| {title} | {mark}{percent(report[name])}{mark} | {percent(low)} .. {percent(high)} |")
-    lines += ["", "Intervals: percentile bootstrap over photos. The protocol's headline is in bold.", ""]
-    lines += ["![best, median and worst photos](contact.png)", "", "| class | IoU |", "| --- | --- |"]
+    lines += ["", f"{said_of_intervals(report['photos'])} The protocol's headline is in bold.", ""]
+    lines += ["![best, median and worst photos](contact.png)", "", "![IoU of each class](iou.svg)", ""]
+    lines += ["| class | IoU |", "| --- | --- |"]
     lines += [f"| {name} | {percent(value)} |" for name, value in report["iou"].items()]
     return "\n".join([*lines, *settings_table(report)])
 
 
+def said_of_intervals(photos: int) -> str:
+    """How the intervals are made, and whether so few photos carry them."""
+    rough = (
+        f" With fewer than {ROUGH} photos they are rough: they hold the truth less often than they say." if photos < ROUGH else ""
+    )
+    return f"Intervals: bootstrap over photos, expanded percentiles.{rough}"
+
+
 def pictures(report: Mapping[str, Any]) -> dict[str, bytes]:
-    """Files beside the report: none."""
-    return {}
+    """Files beside the report: the IoU of each class below the headline with its interval, as bars."""
+    measure = report["measure"]
+    low, high = report["intervals"][measure]
+    span = None if low is None else (100 * low, 100 * high)
+    bars = [Bar(measure, _hundred(report[measure]), span), *(Bar(name, _hundred(v)) for name, v in report["iou"].items())]
+    title = f"{report['run']['method']} on {report['run']['data']} ({report['run']['split']}), {report['photos']} photos"
+    drawn = draw_bars(bars, title, "IoU, %; line: 95 % interval")
+    return {f"iou.{kind}": content for kind, content in drawn.items()}
+
+
+def _hundred(value: float | None) -> float | None:
+    return None if value is None else 100 * value
 
 
 def settings_table(report: Mapping[str, Any]) -> list[str]:

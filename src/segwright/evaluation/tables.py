@@ -28,6 +28,7 @@ from segwright.evaluation.report import percent
 from segwright.evaluation.run import evaluate
 from segwright.evaluation.store import PHOTOS, parse_records
 from segwright.files.disk import write_all
+from segwright.files.plot import Bar, draw_bars
 from segwright.files.record import encode_record
 from segwright.methods import find_method
 from segwright.methods.base import MethodSpec
@@ -156,6 +157,7 @@ def table(
         stem.with_name(stem.name + ".json"): encode_record(about),
         stem.with_name(stem.name + ".md"): text(name, lines).encode(),
     }
+    files |= {stem.with_name(f"{stem.name}.{kind}"): drawn for kind, drawn in plot(name, lines).items()}
     write_all(dict(files))
     return lines
 
@@ -313,6 +315,27 @@ def text(name: str, lines: Sequence[Line]) -> str:
         rows += ["", f"Missing, {len(absent)} of {len(lines)}:", ""]
         rows += [f"- {line.row} ({line.data}): {line.missing}" for line in absent]
     return "\n".join(rows) + "\n"
+
+
+def plot(name: str, lines: Sequence[Line]) -> dict[str, bytes]:
+    """The measured rows as bars, published figures beside them: contents by the ending of a file, "svg" and "png"."""
+    bars = []
+    for line in lines:
+        if line.measured:
+            measure, value = next(iter(line.measured.items()))
+            span = None if line.interval is None else (100 * line.interval[0], 100 * line.interval[1])
+            bars.append(Bar(f"{line.row} ({line.data})", 100 * value, span, _comparable(line, measure)))
+    return draw_bars(bars, f"{name}: {names()[name]}", "measured; diamond: published")
+
+
+def _comparable(line: Line, measure: str) -> float | None:
+    """The published figure of the same data set and measure; None: there is none."""
+    for key in (line.data, measure, ""):
+        value = line.published.get(key)
+        value = value.get(measure) if isinstance(value, Mapping) else value
+        if isinstance(value, int | float):
+            return float(value)
+    return None
 
 
 def _shown(line: Line) -> str:

@@ -11,10 +11,12 @@ from PIL import Image as Pillow
 from segwright.errors import InputError
 from segwright.files.colors import COUNT, color, label_colors
 from segwright.files.legend import PAPER, Entry, draw_legend
+from segwright.regions.specks import without_specks
 from segwright.types import Image, Segmentation, check_image
 
 SHORTEST, LONGEST, THINNEST = 384, 4096, 32  # pixels of the sides shown
 ENLARGED = 2048  # a small photo's long side grows to this at most
+SPECK = 64  # pixels of the shown picture: smaller parts have their colour and no outline, which would cover them
 TEXT = (16, 80)  # smallest and largest font
 
 
@@ -43,7 +45,7 @@ def overlay(image: Image, segmentation: Segmentation, alpha: float = 0.5, legend
     height, width = display_size(*image.shape[:2])
     shown = _resized(image, (height, width), Pillow.Resampling.LANCZOS)
     labels = _resized(segmentation.labels.astype(np.int32), (height, width), Pillow.Resampling.NEAREST)
-    painted = _outlined(_filled(shown, labels, alpha), labels)
+    painted = _outlined(_filled(shown, labels, alpha), without_specks(labels, SPECK))
     return _with_legend(painted, entries(segmentation)) if legend else painted
 
 

@@ -10,8 +10,10 @@ import base64
 import io
 import json
 import os
+from collections import defaultdict
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
@@ -111,6 +113,27 @@ def overview(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = N
     page = Path(out) if out is not None else Path(collection.place.path(NAME) if local else NAME)
     tiles = [_tile(collection, line, page, embed or not local) for line in collection.done]
     return atomic_write(page, _page(collection, str(run), tiles).encode())
+
+
+def word_table(run: str | os.PathLike[str]) -> str:
+    """A run's words as a Markdown table: in how many photos each is, and its mean area and score there; the most frequent first.
+
+    Raises:
+        InputError: there is no run, or it is damaged.
+    """
+    collection, found = open_run(run), defaultdict(list)
+    for line in collection.done:
+        record = collection.record(line)
+        for segment in record.segments:
+            found[segment.word].append((segment.area / (record.size[0] * record.size[1]), segment.score))
+    rows: list[tuple[str, ...]] = [("word", "photos", "mean area", "mean score")]
+    for word, seen in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
+        scores = [score for _, score in seen if score is not None]
+        score = f"{fmean(scores):.2f}" if scores else "-"
+        rows.append((word, f"{len(seen)} of {len(collection.done)}", f"{fmean(area for area, _ in seen):.1%}", score))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ("-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])))
+    return "\n".join(f"| {row[0]:<{widths[0]}} | {' | '.join(map(str.rjust, row[1:], widths[1:]))} |" for row in rows)
 
 
 def _tile(run: Collection, line: Line, page: Path, embed: bool) -> dict[str, Any]:

@@ -95,8 +95,11 @@ def _read(name: str) -> Vocabulary:
 
 
 def parse_words(text: str) -> tuple[str, ...]:
-    """`dog, sofa; couch` -> ("dog", Word("sofa", "couch")), checked as ``check_words`` does."""
-    return check_words(text.split(",")) if text.strip() else check_words([])
+    """`dog, sofa; couch` -> ("dog", Word("sofa", "couch")), checked as ``check_words`` does; "Apple, APPLE" is one word."""
+    each: dict[str, str] = {}
+    for part in text.split(",") if text.strip() else ():
+        each.setdefault(unicodedata.normalize("NFC", " ".join(part.split())).casefold(), part)
+    return check_words(each.values())
 
 
 def read_words_file(path: str | Path) -> tuple[str, ...]:

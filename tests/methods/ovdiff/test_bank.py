@@ -38,10 +38,19 @@ def test_words_that_read_alike_have_folders_of_their_own(tmp_path: Path) -> None
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
-    Bank.make(tmp_path, SETTINGS)
+    fill(Bank.make(tmp_path, SETTINGS), "dog")
     with pytest.raises(InputError, match=r"support\.steps = 30, not 20; give the same setting, or another folder"):
         Bank.make(tmp_path, {"preset": "mini", "support": {"steps": 20, "extractors": ("sd", "clip")}})
     with pytest.raises(InputError, match="preset = 'mini', not 'sd15'"):
+        Bank.make(tmp_path, SETTINGS | {"preset": "sd15"})
+
+
+def test_a_bank_without_a_word_binds_nobody(tmp_path: Path) -> None:
+    Bank.make(tmp_path, SETTINGS | {"preset": "sd15"})
+    bank = Bank.make(tmp_path, SETTINGS)
+    assert Bank.open(tmp_path).settings["preset"] == "mini"
+    write_tensors(bank.path("dog") / "masks.safetensors", {"v": torch.zeros(1)})
+    with pytest.raises(InputError, match="was made with preset = 'mini', not 'sd15'"):
         Bank.make(tmp_path, SETTINGS | {"preset": "sd15"})
 
 

@@ -5,12 +5,10 @@ With SEGWRIGHT_SCREENSHOTS=FOLDER the pictures of docs/page are taken on the way
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -25,6 +23,8 @@ from segwright.mini.voc import data_folder
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'segwright[page]'")
 chromium = pytest.importorskip("chromium", reason="browser tests need Playwright: pip install playwright")
 
+from visiting import FOCUSED, SHOTS, Visit  # noqa: E402
+
 from segwright.server.page.app import serving, warm  # noqa: E402
 from segwright.server.page.uploads import Limits  # noqa: E402
 from segwright.server.page.work import Job  # noqa: E402
@@ -38,8 +38,6 @@ PHOTO = PICTURES / "val_00003.jpg"  # an apple and a motorbike on sand
 OTHER = PICTURES / "val_00007.jpg"  # a television and a potted plant on grass
 WORDS = "apple, motorbike, sand"
 OTHER_WORDS = "tv, potted plant, grass"
-PATIENCE = int(os.environ.get("SEGWRIGHT_PATIENCE", 60_000))  # milliseconds; a busy machine is slow
-SHOTS = os.environ.get("SEGWRIGHT_SCREENSHOTS")
 
 
 @pytest.fixture(scope="module")
@@ -53,90 +51,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def url(workspace: Workspace) -> Iterator[str]:
     with serving(workspace) as address:
         yield address
-
-
-# What has the focus: its name, or what it is.
-FOCUSED = """() => {
-  const e = document.activeElement;
-  const label = e.labels?.[0]?.textContent || e.closest('label')?.textContent;
-  const own = e.matches('.sw-switch') ? `switch ${e.dataset.label}` : '';
-  const sample = e.closest('.gallery') ? 'sample' : '';
-  const said = e === document.body ? [] : [own, sample, e.getAttribute('role'), e.getAttribute('aria-label'), label, e.textContent];
-  return said.map((s) => (s || '').trim()).filter((s) => s).join(' ');
-}"""
-
-
-class Visit:
-    """One person's tab of the browser, and whatever went wrong in it."""
-
-    def __init__(self, browser: playwright.Browser, url: str, width: int = 1280, height: int = 900) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE)
-        self.wrong: list[str] = []
-        self.hosts: set[str | None] = set()  # None: data: and blob:, which ask nobody
-        self.page.on("console", lambda message: self.wrong.append(message.text) if message.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
-        self.page.goto(url)
-        self.tab("Segment")
-
-    def tab(self, name: str) -> playwright.Locator:
-        """Go to a tab; the panel with what is in it."""
-        self.page.get_by_role("tab", name=name, exact=True).click()
-        return self.panel
-
-    @property
-    def panel(self) -> playwright.Locator:
-        return self.page.locator("[role=tabpanel]:visible")
-
-    def upload(self, path: Path, place: int = 0) -> None:
-        self.panel.locator("input[type=file]").nth(place).set_input_files(path)
-
-    def take(self, path: Path) -> None:
-        """Upload a photo and wait until it is there."""
-        self.upload(path)
-        self.panel.locator(".image-frame img, .image-container img").first.wait_for()
-
-    def press(self, name: str) -> None:
-        self.panel.get_by_role("button", name=name, exact=True).click()
-
-    def fill(self, label: str, text: str) -> None:
-        self.field(label).fill(text)
-
-    def field(self, label: str) -> playwright.Locator:
-        """An input; what explains it is part of its label."""
-        return self.panel.get_by_label(re.compile(f"^\\s*{re.escape(label)}"))
-
-    def wait(self, selector: str) -> playwright.Locator:
-        found = self.panel.locator(selector)
-        found.first.wait_for()
-        return found
-
-    def segment(self, words: str, photo: Path | None = None) -> None:
-        """Segment on the first tab and wait for the picture of these words."""
-        if photo is not None:
-            self.take(photo)
-        self.fill("Words", words)
-        self.press("Segment")
-        self.page.wait_for_function(
-            "words => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes(words))",
-            arg=f"--words '{words}'" if "," in words else f"--words {words}",
-        )
-
-    def words(self) -> list[str]:
-        return self.panel.locator(".sw-legend tbody th").all_inner_texts()
-
-    def shoot(self, name: str) -> None:
-        if SHOTS:
-            self.page.mouse.move(2, 2)
-            self.page.wait_for_timeout(400)
-            self.page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
-
-    def leave(self) -> None:
-        self.context.close()
-        assert not self.wrong
-        assert self.hosts <= {"127.0.0.1", None}
 
 
 @pytest.fixture
@@ -165,7 +79,9 @@ def test_segment_and_why(visit: Visit, tmp_path: Path) -> None:
     first = regions.first.get_attribute("data-label")
     visit.panel.locator(f".sw-switch[data-label='{first}']").uncheck()
     assert not regions.first.is_visible()
+    visit.panel.get_by_text("Dropped by hand").wait_for()  # the note says what the files hold, and comes with them
     visit.panel.locator(f".sw-switch[data-label='{first}']").check()
+    visit.panel.get_by_text("Dropped by hand").wait_for(state="detached")
     visit.panel.locator(".sw-opacity").fill("0.7")
     assert visit.panel.locator(".sw-figure").evaluate("e => getComputedStyle(e).getPropertyValue('--cover')").strip() == "0.7"
     visit.panel.locator(".sw-opacity").fill("0.5")
@@ -318,7 +234,7 @@ def bad(tmp_path: Path) -> list[Path]:
     for name, make in REFUSED.items():
         (tmp_path / name).write_bytes(make())
     (tmp_path / "page.pdf").rename(tmp_path / "page.png")
-    Pillow.new("RGB", (2100, 1500)).save(tmp_path / "many-pixels.png")
+    Pillow.new("RGB", (4200, 3000)).save(tmp_path / "many-pixels.png")
     (tmp_path / "large.png").write_bytes(bytes(2_500_000))
     return sorted(tmp_path.iterdir())
 

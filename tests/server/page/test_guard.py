@@ -132,8 +132,12 @@ def test_masks_and_paint_come_from_uploads_only(workspace: Workspace, tmp_path: 
             (gr.File(), {"path": str(tmp_path / "m.png")}),
             (gr.ImageEditor(type="numpy"), {"background": None, "layers": [{"path": str(tmp_path / "m.png")}], "composite": None}),
         ):
-            with pytest.raises(gr.Error, match="no longer there"):
-                guarded(component, [tmp_path / "uploads"]).preprocess(component.data_model(**payload))
+            taking = guarded(component, [tmp_path / "uploads"])
+            again = type(taking)(**taking.constructor_args)  # as Gradio does for a session after an update
+            assert again.get_block_name() == taking.get_block_name() == type(taking).__base__.__name__.lower()
+            for one in (taking, again):
+                with pytest.raises(gr.Error, match="no longer there"):
+                    one.preprocess(component.data_model(**payload))
 
 
 def test_sessions_without_end_are_forgotten(workspace: Workspace, tmp_path: Path) -> None:

@@ -71,8 +71,11 @@ def test_uploads_are_limited_in_bytes_and_pixels(tmp_path: Path, monkeypatch: py
     Pillow.new("RGB", (60, 50), "red").save(tmp_path / "a.png")
     size = (tmp_path / "a.png").stat().st_size
     assert read_upload(tmp_path / "a.png", Limits(size / 1e6, 0.003)).shape == (50, 60, 3)
-    with pytest.raises(InputError, match=r"60x50 pixels; this page takes 0.0029 megapixels"):
-        read_upload(tmp_path / "a.png", Limits(1, 0.0029))
+    smaller = read_upload(tmp_path / "a.png", Limits(1, 0.0029))
+    assert smaller.shape == (49, 58, 3), "made smaller, to 0.0029 megapixels at most"
+    assert (smaller == [255, 0, 0]).all()
+    with pytest.raises(InputError, match=r"60x50 pixels; this page takes 0.0028 megapixels"):
+        read_upload(tmp_path / "a.png", Limits(1, 0.0007))
     with pytest.raises(InputError, match=r"MB; this page takes"):
         read_upload(tmp_path / "a.png", Limits((size - 1) / 1e6, 1))
     with pytest.raises(InputError, match="no photo yet"):

@@ -25,6 +25,7 @@ from segwright.presets import Preset
 from segwright.refine import CRF, G4Seg
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
+from segwright.settings import take_parts
 from segwright.types import Image, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.presence import BACKGROUND, Chosen, choose, needed
@@ -78,6 +79,7 @@ class FreeSegDiffSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        take_parts(self)
         for name, value, allowed in (
             ("prompt", self.prompt, ("empty", "caption")),
             ("backbone", self.backbone, BACKBONES),

@@ -90,6 +90,11 @@ class Entry:
         return hashlib.sha256(json.dumps([self.kind, sorted(self.files.items())]).encode()).hexdigest()[:16]
 
 
+def _empty(bank: Path) -> bool:
+    """No picture of any word was ever made in it: a run failed before, and its settings bind nobody."""
+    return bank.is_dir() and not any((bank / "words").glob("*")) and (bank / "bank.json").is_file()
+
+
 class Bank:
     """A bank folder. ``Bank.make`` opens or makes one for some settings, ``Bank.open`` one as it is."""
 
@@ -112,7 +117,7 @@ class Bank:
 
     @classmethod
     def make(cls, folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> Bank:
-        """The bank in ``folder``, begun if there is none.
+        """The bank in ``folder``, begun if there is none, or anew if it has not even a part of a word.
 
         Raises:
             InputError: the folder holds a bank of other settings (the sentence names the first that differs), or other things.
@@ -120,8 +125,10 @@ class Bank:
         """
         path = Path(folder).expanduser()
         wanted = json.loads(json.dumps(plain(settings)))
-        if not (path / "bank.json").exists():
-            if path.is_dir() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
+        if not (path / "bank.json").exists() or _empty(path):
+            if path.is_dir() and any(
+                p.name not in ("bank.json", "words") and not p.name.startswith(TEMPORARY) for p in path.iterdir()
+            ):
                 raise InputError(f"{str(path)!r} is no bank and not empty; choose a new folder for the bank")
             atomic_write(path / "bank.json", synced(seal({"format": FORMAT, "settings": wanted})))
         bank = cls.open(path)

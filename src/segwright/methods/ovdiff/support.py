@@ -28,7 +28,7 @@ from segwright.methods.ovdiff.proposals import PROPOSALS, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
 from segwright.presets import FEW_STEPS, Preset
-from segwright.settings import changed
+from segwright.settings import changed, take_parts
 from segwright.types import SEEDS, Image, check_seed
 from segwright.weights import Networks
 
@@ -67,6 +67,7 @@ class SupportSettings:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        take_parts(self)
         check_seed(self.seed, SEEDS // STEP - 1)
         if not 1 <= self.pictures <= STEP or self.batch < 1 or self.parts < 1:
             got = f"{self.pictures}, {self.batch} and {self.parts}"

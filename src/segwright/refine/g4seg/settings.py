@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from segwright.errors import InputError
 from segwright.models.null_text import InversionSettings
 from segwright.refine.base import check_count
+from segwright.settings import take_parts
 from segwright.types import check_seed
 
 SIDE = 512  # pixels; Sec. VI: "all images are resized to (512, 512)"
@@ -71,6 +72,7 @@ class G4SegSettings:
     layout_colors: tuple[tuple[str, tuple[int, int, int]], ...] = ()
 
     def __post_init__(self) -> None:
+        take_parts(self)
         check_seed(self.seed)
         for name in ("passes", "grid", "batch"):
             check_count(name, getattr(self, name))

@@ -24,15 +24,32 @@ from segwright.images import read
 from segwright.mini.voc import data_folder
 from segwright.server.page import diagnose_tab, prototypes_tab, refine_tab, segment_tab, why_tab
 from segwright.server.page.guard import BodyGuard, HostGuard
-from segwright.server.page.parts import HERE, Page
+from segwright.server.page.kept import OLDEST, SESSIONS
+from segwright.server.page.parts import HERE, LIGHT, Page
 from segwright.server.page.workspace import Request, Workspace
 
 FIRST_PORT, LAST_PORT = 7860, 7960
-OLDEST = 3600  # seconds that an upload is kept
 HARD = 5  # times the limit: what Gradio refuses before it is here; what is smaller gets our own sentence
-SESSIONS = 8  # whose results are kept, each up to a few hundred megabytes; the oldest forget theirs
 SYSTEM = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
+# Gradio's buttons of sample photos have no names; those of the hidden tabs come when they are opened.
+SAMPLES = """() => {
+  const name = () => {
+    for (const gallery of document.querySelectorAll('.gallery'))
+      [...gallery.querySelectorAll('button.gallery-item')].forEach((b, i) => b.setAttribute('aria-label', `sample photo ${i + 1}`));
+  };
+  name();
+  new MutationObserver(name).observe(document.body, { subtree: true, childList: true });
+}"""
+# By which the page knows a browser's tab again when it is loaded anew; no other page can read it, and none can guess it.
+TOKEN = """() => {
+  let token = sessionStorage.getItem('segwright');
+  if (!token) {
+    token = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('');
+    sessionStorage.setItem('segwright', token);
+  }
+  return token;
+}"""
 
 
 def make(workspace: Workspace, folder: Path) -> gr.Blocks:
@@ -44,8 +61,8 @@ def make(workspace: Workspace, folder: Path) -> gr.Blocks:
     page = Page(workspace, folder)
     with gr.Blocks(title="segwright", analytics_enabled=False, delete_cache=(OLDEST // 6, OLDEST)) as blocks:
         note = f"Preset {escape(workspace.preset)}. Photos go to this server and nowhere else."
-        gr.HTML(f'<h1>segwright</h1><p class="sw-note">{note}</p>')
-        with gr.Tabs():
+        gr.HTML(f'<div class="sw-head"><h1>segwright</h1><p class="sw-note">{note}</p></div>', apply_default_css=False)
+        with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("Segment"):
                 first = segment_tab.build(page)
             with gr.Tab("Why"):
@@ -56,6 +73,9 @@ def make(workspace: Workspace, folder: Path) -> gr.Blocks:
                 refine_tab.build(page)
             with gr.Tab("Diagnose"):
                 diagnose_tab.build(page)
+        blocks.load(None, None, None, js=SAMPLES)
+        loaded = blocks.load(None, None, first.token, js=TOKEN)
+        loaded.then(first.restore, first.token, first.restored, **LIGHT)
         blocks.unload(page.leave)
     blocks.queue(default_concurrency_limit=4, max_size=32)
     _outlive_sessions(blocks)

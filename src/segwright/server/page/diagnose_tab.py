@@ -25,8 +25,8 @@ def build(page: Page) -> None:
             words = gr.Textbox(label="Words", placeholder="dog, sofa")
             parts = gr.CheckboxGroup(list(PARTS), value=list(PARTS), label="Parts")
             start, stop = buttons("Diagnose")
-        with gr.Column(scale=2, min_width=300):
-            status, details, report = gr.HTML(elem_classes="sw-block"), component(), component()
+        with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
+            status, report, details = gr.HTML(elem_classes="sw-block"), component(), component()
 
     def run(ticket: str, path: str | None, named: str, wanted: list[str], request: gr.Request) -> Iterator[tuple[Any, ...]]:
         def work(job: Job) -> tuple[str, str]:
@@ -36,8 +36,8 @@ def build(page: Page) -> None:
             chosen = [p for p in PARTS if p in wanted]
             given = (page.workspace.loading, photo_name(str(path)), parse_words(named), chosen)
             summary = facts({"Preset": page.workspace.preset, "Parts": ", ".join(chosen), "Seconds": f"{seconds:.2f}"})
-            return summary + code(reproduce.diagnose_command(*given), reproduce.diagnose_lines(*given)), html
+            return html, summary + code(reproduce.diagnose_command(*given), reproduce.diagnose_lines(*given))
 
-        yield from page.run(request, ticket, work, lambda made: made, 2)
+        yield from page.run(request, ticket, work, lambda made: made, ("", ""))
 
-    wire(page, start.click, stop, status, run, inputs=[photo, words, parts], outputs=[status, details, report])
+    wire(page, start.click, stop, status, run, inputs=[photo, words, parts], outputs=[status, report, details])

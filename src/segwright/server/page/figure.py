@@ -16,28 +16,33 @@ from skimage.measure import find_contours
 from segwright.files.colors import color
 from segwright.files.overlay import overlay
 from segwright.files.record import segments
+from segwright.regions.specks import without_specks
 from segwright.types import Image, Segmentation
 
 LONGEST = 1200  # pixels of a shown photo's long side
+SPECK = 12  # pixels: smaller parts are not drawn, an outline would be all of them; areas and files have them
 NAMED = 0.004  # a region's share of the photo from which on its word is written into it
 UNLABELLED = "unlabelled"
 MADE = itertools.count()  # tells the page's script a new picture from one whose switches were moved
 
 
-def regions_figure(image: Image, segmentation: Segmentation, name: str = "", picks: bool = False) -> str:
+def regions_figure(image: Image, segmentation: Segmentation, name: str = "", picks: bool = False, choose: bool = False) -> str:
     """The photo with named, coloured regions that light up, and a legend that switches them on and off.
 
     Args:
         name: the photo's, for screen readers.
         picks: a region that is clicked shows its section of the page ``why`` makes; what has no label is one, too.
+        choose: a region that is clicked is dropped; the page's script says which are, and takes back what was done.
     """
     found = segments(segmentation)
     picture, labels = shown(image, segmentation.labels)
+    smooth = without_specks(labels, SPECK)
+    labels = smooth if set(np.unique(smooth)) == set(np.unique(labels)) else labels  # what is all specks is shown as it is
     height, width = labels.shape
     total = segmentation.labels.size
     rest = total - sum(s["area"] for s in found)
     entries = [(s["index"], s["word"], s["area"] / total, s["score"]) for s in sorted(found, key=lambda s: -s["area"])]
-    paths = [_region(labels == index, index, word, share, score, picks=picks) for index, word, share, score in entries]
+    paths = [_region(labels == index, index, word, share, score, picks=picks or choose) for index, word, share, score in entries]
     if picks and rest:
         paths.insert(0, _region(labels == 0, 0, UNLABELLED, rest / total, None, picks=True))
     text = max(width, height) / 30
@@ -48,10 +53,13 @@ def regions_figure(image: Image, segmentation: Segmentation, name: str = "", pic
         f'<image width="{width}" height="{height}" href="{jpeg(picture)}"/>{"".join(paths)}'
         f'<g class="sw-names" aria-hidden="true">{"".join(names)}</g></svg>'
     )
+    kind = " sw-picks" if picks else " sw-choose" if choose else ""
+    hint = "Choose a region." if picks else "Point at a region; click it to drop it." if choose else "Point at a region."
+    undo = '<button type="button" class="sw-undo" disabled>Undo</button>' if choose else ""
     return (
-        f'<div class="sw-figure{" sw-picks" if picks else ""}" data-made="{next(MADE)}"><div class="sw-photo">{svg}'
-        f'<p class="sw-readout" aria-live="polite">{"Choose a region." if picks else "Point at a region."}</p></div>'
-        f'<div class="sw-side">{_legend(entries, rest / total, picks)}{_opacity()}</div></div>'
+        f'<div class="sw-figure{kind}" data-made="{next(MADE)}"><div class="sw-photo">{svg}'
+        f'<p class="sw-readout" aria-live="polite">{hint}</p></div>'
+        f'<div class="sw-side">{_legend(entries, rest / total, picks)}{_opacity()}{undo}</div></div>'
     )
 
 
@@ -143,10 +151,11 @@ def _name(mask: NDArray[np.bool_], index: int, word: str, text: float) -> str:
     """The word at the region's innermost pixel, kept inside the photo's sides."""
     depth = distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    half = 0.3 * text * len(word)
+    text = min(text, mask.shape[1] / (0.62 * max(1, len(word))))  # a long word is written smaller, not cut
+    half = 0.31 * text * len(word)
     x_inside = min(max(float(x), half), max(half, mask.shape[1] - half))
     y_inside = min(max(float(y) + text / 3, text), mask.shape[0] - text / 3)
-    return f'<text x="{x_inside:.0f}" y="{y_inside:.0f}" data-label="{index}">{escape(word)}</text>'
+    return f'<text x="{x_inside:.0f}" y="{y_inside:.0f}" style="--text:{text:.1f}px" data-label="{index}">{escape(word)}</text>'
 
 
 def _legend(entries: list[tuple[int, str, float, float | None]], rest: float, picks: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from abc import ABCMeta
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,19 +122,27 @@ def uploaded(path: str | Path, folders: Sequence[Path]) -> Path:
     raise InputError(f"the upload {Path(path).name[:200]!r} is no longer there; upload it again")
 
 
-def guarded(component: Any, folders: Sequence[Path]) -> Any:
-    """The component, which from now on takes files of these folders only, whatever a request names."""
-    take = component.preprocess
+def guarded(component: Any, folders: Sequence[Path], take: Callable[[Any], Any] | None = None) -> Any:
+    """The component, which from now on takes files of these folders only, whatever a request names.
 
-    def preprocess(payload: Any) -> Any:
+    It becomes one of a class of its own: after an update Gradio makes a session a new component of the same class, which knows
+    nothing of what was set on the old one.
+
+    Args:
+        take: in place of the component's own ``preprocess``.
+    """
+    kind = type(component)
+
+    def preprocess(self: Any, payload: Any) -> Any:
         try:
             for path in _paths(payload):
                 uploaded(path, folders)
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        return take(payload)
+        return kind.preprocess(self, payload) if take is None else take(payload)
 
-    component.preprocess = preprocess
+    own = {"preprocess": preprocess, "__module__": kind.__module__}
+    component.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), own)  # Gradio's metaclass would write a file
     return component
 
 

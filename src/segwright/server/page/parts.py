@@ -18,7 +18,8 @@ from PIL import Image as Pillow
 from segwright.errors import SegwrightError
 from segwright.mini.voc import data_folder
 from segwright.server.page.guard import guarded, uploaded
-from segwright.server.page.uploads import read_upload
+from segwright.server.page.kept import Shelf
+from segwright.server.page.uploads import read_upload, too_large
 from segwright.server.page.work import Job, Stopped, Update, follow
 from segwright.server.page.workspace import Workspace
 from segwright.types import Image
@@ -26,10 +27,19 @@ from segwright.types import Image
 HERE = Path(__file__).parent / "assets"
 SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 CONVERTED = ".shown.png"  # behind the name of a photo that browsers cannot show
+SCALED = ".scaled.png"  # in place of the ending of a photo that was made smaller
 SAMPLES = 8
 FOLDERS = 64  # sessions whose files are kept; programs that call the API never say that they leave
 TURNS = 1024  # sessions whose latest turn is remembered
 STOPPED = '<p class="sw-status" role="status">Stopped.</p>'
+FAILED = '<p class="sw-status sw-error" role="alert">That could not be done; look at what was filled in, and try again.</p>'
+# Where the result is below the window, as on a phone, it is brought into it.
+SCROLL = """() => {
+  const panel = [...document.querySelectorAll('[role=tabpanel]')].find((p) => p.offsetParent !== null);
+  const made = panel?.querySelector('.sw-error, .sw-figure, .sw-swipe, .sw-sheet, .sw-steps');
+  const top = made?.getBoundingClientRect().top;
+  if (top > innerHeight * 0.6 || top < 0) made.scrollIntoView({ block: 'start' });
+}"""
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 LIGHT: dict[str, Any] = {**PRIVATE, "queue": False}
 HEAVY: dict[str, Any] = {**PRIVATE, "concurrency_id": "networks", "concurrency_limit": 1}
@@ -51,6 +61,7 @@ class Page:
     workspace: Workspace
     folder: Path
     turns: dict[str, Turn] = field(default_factory=dict)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def begin(self, request: gr.Request) -> tuple[str, str]:
         """A new run of a session; the earlier one is stopped, or never starts. Returns (status, ticket)."""
@@ -92,16 +103,21 @@ class Page:
         return place
 
     def run(
-        self, request: gr.Request, ticket: str, work: Callable[[Job], Any], show: Callable[[Any], tuple[Any, ...]], outputs: int
+        self,
+        request: gr.Request,
+        ticket: str,
+        work: Callable[[Job], Any],
+        show: Callable[[Any], tuple[Any, ...]],
+        emptied: tuple[Any, ...],
     ) -> Iterator[tuple[Any, ...]]:
         """Do a job; yields (status, *outputs): what it is at while it runs, and in the end what ``show`` makes of its result.
 
         Args:
             ticket: of ``begin``; nothing is done where the session has begun another run since, or is gone.
-            outputs: how many there are beside the status; they stay as they are unless the job succeeds. An Update's ``shown``
-                goes into the first of them.
+            emptied: what the outputs beside the status become where the job fails or is stopped, so that nothing earlier looks
+                like its result; until then they stay as they are. An Update's ``shown`` goes into the first of them.
         """
-        same = (gr.skip(),) * outputs
+        same = (gr.skip(),) * len(emptied)
         turn = self.turns.get(str(request.session_hash))
         if turn is None or turn.ticket != ticket:
             yield gr.skip(), *same
@@ -115,9 +131,9 @@ class Page:
                 else:
                     yield "", *show(update)
         except Stopped:
-            yield STOPPED, *same
+            yield STOPPED, *emptied
         except SegwrightError as error:
-            yield refusal(error), *same
+            yield refusal(error), *emptied
 
     def read(self, path: str | None) -> Image:
         """An uploaded photo.
@@ -128,18 +144,21 @@ class Page:
         return read_upload(None if path is None else uploaded(path, self.uploads), self.workspace.limits)
 
     def receive(self, path: str | None, request: gr.Request) -> tuple[Any, str]:
-        """A photo just uploaded: taken as it is, made visible to browsers if it is not, or refused and taken away again."""
+        """A photo just uploaded: taken as it is, made smaller or visible to browsers if it must be, or refused and taken away."""
         if path is None:
             return gr.skip(), ""
+        name = Path(path).name
         try:
             image = self.read(path)
+            note = too_large(uploaded(path, self.uploads), self.workspace.limits)
         except SegwrightError as error:
             return None, refusal(error)
-        if Path(path).suffix.lower() in SHOWN_BY_BROWSERS:
+        if not note and Path(path).suffix.lower() in SHOWN_BY_BROWSERS:
             return gr.skip(), ""
-        file = self.place(request) / f"{Path(path).name}{CONVERTED}"
-        Pillow.fromarray(image).save(file)
-        return str(file), ""
+        file = self.place(request) / (f"{Path(path).stem}{SCALED}" if note else f"{name}{CONVERTED}")
+        Pillow.fromarray(image).save(file, compress_level=1)
+        made = f" It was made smaller, to {image.shape[1]}x{image.shape[0]}; the masks have that size."
+        return str(file), note and f'<p class="sw-note" role="status">{escape(note + made)}</p>'
 
 
 def photo_name(path: str) -> str:
@@ -149,9 +168,8 @@ def photo_name(path: str) -> str:
 
 def photo_input(page: Page, label: str = "Photo") -> tuple[gr.Image, gr.HTML]:
     """A place for a photo, with samples, and the line that says why one was refused."""
-    photo = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=240, buttons=[])
-    photo.preprocess = raw  # the file as it is; ``read`` decodes it
-    guarded(photo, page.uploads)
+    photo = gr.Image(label=label, type="filepath", sources=["upload", "clipboard"], height=200, buttons=[])
+    guarded(photo, page.uploads, raw)  # the file as it is; ``read`` decodes it
     refused = gr.HTML(elem_classes="sw-block")
     photo.upload(page.receive, photo, [photo, refused], **LIGHT)
     photo.clear(str, None, refused, **LIGHT)
@@ -182,7 +200,10 @@ def wire(page: Page, start: Any, stop: Any, status: Any, work: Any, *, inputs: A
     ticket = gr.Textbox(visible="hidden", show_label=False)
     begun = start(page.begin, None, [status, ticket], **LIGHT)
     stop.click(page.halt, None, status, **LIGHT)
-    return begun.then(work, [ticket, *inputs], outputs, trigger_mode="multiple", **HEAVY)
+    done = begun.then(work, [ticket, *inputs], outputs, trigger_mode="multiple", **HEAVY)
+    done.then(None, None, None, js=SCROLL)
+    done.failure(lambda: FAILED, None, status, **LIGHT)  # what Gradio refused before ``work`` saw it; it says why itself
+    return done
 
 
 def component(value: str = "", **options: Any) -> gr.HTML:

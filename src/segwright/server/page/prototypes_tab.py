@@ -51,13 +51,14 @@ def build(page: Page, first: SegmentTab) -> None:
             with gr.Row():
                 out = gr.Textbox(label="Take a word out", placeholder="dog", min_width=160)
                 remove = gr.Button("Remove", min_width=90)
-        with gr.Column(scale=2, min_width=300):
+        with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
             status, sheet, details = gr.HTML(elem_classes="sw-block"), component(), component()
 
     def make(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
         done = lambda made: (*made, *_menus(workspace, given[0]))  # noqa: E731
         *first, steps = given
-        yield from page.run(request, ticket, lambda job: build_bank(workspace, *first, steps=steps, job=job), done, 4)
+        kept = (show(given[0]), "", gr.skip(), gr.skip())  # finished words stay in the bank
+        yield from page.run(request, ticket, lambda job: build_bank(workspace, *first, steps=steps, job=job), done, kept)
 
     def take_out(bank: str, word: str) -> tuple[str, Any]:
         try:

@@ -52,7 +52,7 @@ def build(page: Page) -> None:
             with gr.Accordion("More settings", open=False):
                 more = gr.Textbox(label="Any setting of a refiner, one a line", placeholder="g4seg.timestep=100", lines=2)
             start, stop = buttons("Refine")
-        with gr.Column(scale=2, min_width=300):
+        with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
             status, pair, details, regions = gr.HTML(elem_classes="sw-block"), component(), component(), component()
             with gr.Row():
                 files = [gr.DownloadButton(n, interactive=False, size="sm", min_width=110) for n in (*FILES, "Painted mask")]
@@ -67,11 +67,11 @@ def build(page: Page) -> None:
             coarse = _painted_file(painted, image.shape[:2], page.place(request), name) if how == PAINTED else _uploaded(page, file)
             return page.workspace.refine(image, name, RefineRequest(coarse, words, names, more or ""), job)
 
-        yield from page.run(request, ticket, work, lambda made: (*shown(made), made), 4)
+        yield from page.run(request, ticket, work, lambda made: (*shown(made), made), ("", "", "", None))
 
     def write(made: RefineResult | None, request: gr.Request) -> list[Any]:
         if made is None:
-            return [gr.skip()] * len(files)
+            return [gr.DownloadButton(value=None, interactive=False)] * len(files)
         paths: list[Path | None] = list(write_files(made.image, made.segmentation, made.photo, page.place(request)))
         paths.append(made.request.mask if made.request.mask.parent == page.place(request) else None)
         return [gr.DownloadButton(value=None if p is None else str(p), interactive=p is not None) for p in paths]

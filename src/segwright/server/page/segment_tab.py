@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
-from segwright.errors import SegwrightError
+from segwright.errors import InputError, SegwrightError
 from segwright.files.record import plain, record
-from segwright.methods import DEFAULT, find_method, list_methods
+from segwright.methods import DEFAULT, find_method
 from segwright.methods.base import settings_known
 from segwright.refine import REFINERS
 from segwright.refine.pipeline import parse_refiners
@@ -19,8 +21,9 @@ from segwright.server.page import reproduce
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure
 from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
-from segwright.server.page.work import Stopped, follow
+from segwright.server.page.work import Job, Stopped, follow
 from segwright.server.page.workspace import NO_REFINER, OWN, Request, Result
+from segwright.types import Segmentation
 
 CANDIDATES = (OWN, "paper", "reference", "prefilter", "none")
 BACKGROUNDS = (OWN, "prototypes", "threshold", "none")
@@ -34,9 +37,16 @@ ASKED = (
 
 @dataclass(frozen=True)
 class SegmentTab:
-    """What other tabs use of it."""
+    """What other tabs use of it.
 
-    result: gr.State
+    Attributes:
+        token: by which the page remembers this browser tab (``Page.shelf``); it stays when the tab is loaded again.
+        restore: (token, request) -> the values of ``restored``: what was remembered.
+    """
+
+    token: gr.Textbox
+    restore: Callable[..., Any]
+    restored: list[Any]
     words: gr.Textbox
     method: gr.Dropdown
     bank: gr.Dropdown
@@ -44,59 +54,112 @@ class SegmentTab:
 
 def build(page: Page) -> SegmentTab:
     """The tab's components and events."""
+    token = gr.Textbox(visible="hidden", show_label=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             photo, _ = photo_input(page)
             words = gr.Textbox(
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
-            with gr.Row():
-                method = gr.Dropdown(list(list_methods()), value=DEFAULT, label="Method", min_width=180)
-                refiner = gr.Dropdown([OWN, NO_REFINER, *REFINERS, "g4seg,crf"], value=OWN, label="Refiner", min_width=180)
-            settings, bank = _settings(page, method)
             start, stop = buttons("Segment")
-        with gr.Column(scale=2, min_width=300):
-            status, figure, details = gr.HTML(elem_classes="sw-block"), component(), component()
+            method = _methods(page)
+            refiner = gr.Dropdown([OWN, NO_REFINER, *REFINERS, "g4seg,crf"], value=OWN, label="Refiner")
+            settings, bank = _settings(page, method)
+        with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
+            status, figure, dropped = gr.HTML(elem_classes="sw-block"), component(), gr.HTML(elem_classes="sw-block")
             with gr.Row():
-                files = [gr.DownloadButton(name, interactive=False, size="sm", min_width=110) for name in FILES]
-    result = gr.State(None, time_to_live=3600)
-    inputs = [photo, words, method, refiner, *settings]
-    outputs = [status, figure, details, result]
+                files = [gr.DownloadButton(name, visible=False, size="sm", min_width=110) for name in FILES]
+            details = component()
+    inputs, outputs = [photo, words, method, refiner, *settings], [status, figure, details]
 
-    def run(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
-        path, asked = given[0], asked_for(**dict(zip(ASKED, given[1:], strict=True)))
-        work = lambda job: page.workspace.segment(page.read(path), photo_name(path), asked, job)  # noqa: E731
-        yield from page.run(request, ticket, work, lambda made: (*shown(made), made), len(outputs) - 1)
+    def run(request: gr.Request, ticket: str, name: str, *given: Any) -> Iterator[tuple[Any, ...]]:
+        page.shelf.put(name, given)
 
-    def write(made: Result | None, request: gr.Request) -> list[Any]:
-        if made is None:
-            return [gr.skip()] * len(FILES)
-        paths = write_files(made.image, made.segmentation, made.photo, page.place(request))
-        return [gr.DownloadButton(value=str(path), interactive=True) for path in paths]
+        def work(job: Job) -> Result:
+            asked = asked_for(**dict(zip(ASKED, given[1:], strict=True)))
+            made = page.workspace.segment(page.read(given[0]), photo_name(str(given[0])), asked, job)
+            page.shelf.put(name, given, made)
+            return made
+
+        yield from page.run(request, ticket, work, shown, ("", ""))
+
+    def write(name: str, request: gr.Request) -> list[Any]:
+        return written(name, request, ())
+
+    def written(name: str, request: gr.Request, out: Collection[int]) -> list[Any]:
+        """What is said of the labels that are left out, and the files."""
+        kept = page.shelf.get(name)
+        if kept is None or kept.result is None:
+            return ["", *[gr.DownloadButton(value=None, visible=False)] * len(FILES)]
+        found = without(kept.result.segmentation, out)
+        paths = write_files(kept.result.image, found, kept.result.photo, page.place(request))
+        lost = ", ".join(word for word in kept.result.segmentation.found if word not in found.found)
+        note = f'<p class="sw-note" role="status">Dropped by hand, and not in the files: {escape(lost)}.</p>' if lost else ""
+        return [note, *(gr.DownloadButton(value=str(path), visible=True) for path in paths)]
+
+    def keep(name: str, request: gr.Request, event: gr.EventData) -> list[Any]:
+        given = event._data.get("dropped") if isinstance(event._data, dict) else None
+        return written(name, request, {label for label in given if isinstance(label, int)} if isinstance(given, list) else ())
+
+    def remember(name: str, *given: Any) -> None:
+        kept = page.shelf.get(name)
+        page.shelf.put(name, given, None if kept is None else kept.result)
+
+    def restore(name: str, request: gr.Request) -> list[Any]:
+        kept = page.shelf.get(name)
+        if kept is None:
+            return [gr.skip()] * (len(inputs) + 3 + len(FILES))
+        path, *rest = kept.asked
+        there = path if path and Path(path).is_file() else None
+        return [there, *rest, *(("", "") if kept.result is None else shown(kept.result)), *write(name, request)]
 
     def clicked(fn: Any, given: Any, out: Any, **options: Any) -> Any:
         return gr.on([start.click, words.submit], fn, given, out, **options)
 
-    done = wire(page, clicked, stop, status, run, inputs=inputs, outputs=outputs)
-    done.then(write, result, files, **PRIVATE)
+    done = wire(page, clicked, stop, status, run, inputs=[token, *inputs], outputs=outputs)
+    done.then(write, token, [dropped, *files], **PRIVATE)
+    figure.kept(keep, token, [dropped, *files], trigger_mode="always_last", **LIGHT)
+    gr.on([photo.change, words.blur, method.input], remember, [token, *inputs], None, **LIGHT)
     _named_api(page, inputs)
-    return SegmentTab(result, words, method, bank)
+    return SegmentTab(token, restore, [*inputs, figure, details, dropped, *files], words, method, bank)
 
 
 def asked_for(
-    words: str, method: str, refiner: str, candidates: str, clusters: float | None, *, sharpen_first: bool, seed: float | None,
-    bank: str | None, stuff: str, background: str, more: str = "",
+    words: str, method: str, refiner: str, candidates: str, clusters: float | str | None, *, sharpen_first: bool,
+    seed: float | str | None, bank: str | None, stuff: str, background: str, more: str = "",
 ) -> Request:  # fmt: skip
-    """The request in the tab's inputs."""
+    """The request in the tab's inputs.
+
+    Raises:
+        InputError: regions or a seed that are no whole number.
+    """
     settings = {
         "refine": refiner,
         "candidates": candidates,
-        "clusters": None if clusters is None else int(clusters),
+        "clusters": _whole(clusters, "Regions"),
         "sharpen_first": sharpen_first,
         "background": background if "bank" in find_method(method).options else None,
-        "seed": None if seed is None else int(seed),
+        "seed": _whole(seed, "Seed"),
     }
     return Request(words or "", method, settings, bank or "", stuff or "", more or "")
+
+
+def _whole(value: float | str | None, label: str) -> int | None:
+    """A number as it was typed, or as a program sent it."""
+    text = "" if value is None else str(value).strip()
+    try:
+        return int(text) if text else None
+    except ValueError:
+        raise InputError(f"{label} must be a whole number, got {text[:40]!r}; leave it empty for the method's own") from None
+
+
+def _methods(page: Page) -> gr.Dropdown:
+    """The methods that run on the preset, and why the others do not."""
+    offered, reasons = page.workspace.offered()
+    info = (
+        f"Not with preset {page.workspace.preset}: {'; '.join(f'{n} ({why})' for n, why in reasons.items())}." if reasons else None
+    )
+    return gr.Dropdown(list(offered), value=DEFAULT if DEFAULT in offered else offered[0], label="Method", info=info)
 
 
 def shown(result: Result) -> tuple[str, str]:
@@ -105,6 +168,7 @@ def shown(result: Result) -> tuple[str, str]:
     row = parse_refiners(spec.kind.checked(spec.with_texts(result.texts).settings).refine, spec.kind.refiners)
     named = [f"{name} {value if value is not None else NO_REFINER}" for name, value in spec.settings.items()]
     chosen = ", ".join([*named, *result.texts])
+    absent = [str(word) for word in result.words or () if word not in result.segmentation.found]
     details = facts(
         {
             "Preset": str(spec.preset),
@@ -114,11 +178,17 @@ def shown(result: Result) -> tuple[str, str]:
             "Seconds": f"{result.seconds:.2f}",
             "Caption": notes.get("caption") or "",
             "Words that may be in it": ", ".join(notes.get("candidates") or ()),
+            "Not found": ", ".join(notes.get("not_found") or absent),
         }
     )
     every = ", ".join(f"{name} {value}" for name, value in notes["settings"].items())
     again = code(reproduce.segment_command(result), reproduce.segment_lines(result), every)
-    return regions_figure(result.image, result.segmentation, result.photo), details + again
+    return regions_figure(result.image, result.segmentation, result.photo, choose=True), details + again
+
+
+def without(found: Segmentation, labels: Collection[int]) -> Segmentation:
+    """A result in which what had some labels has none."""
+    return replace(found, labels=np.where(np.isin(found.labels, list(labels)), 0, found.labels)) if labels else found
 
 
 def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:
@@ -130,9 +200,10 @@ def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:
             label="Candidates",
             info="Which of the words may be in the photo: by caption, by CLIP, or all.",
         )
-        clusters = gr.Number(None, label="Regions (freeseg-diff)", precision=0, minimum=1, maximum=32, placeholder="4")
+        # texts, since a number of Gradio's that is empty becomes 0 when it is first shown
+        clusters = gr.Textbox(None, label="Regions (freeseg-diff)", placeholder="4", max_lines=1)
         sharpen = gr.Checkbox(False, label="Sharpen and split regions before naming them (freeseg-diff)")
-        seed = gr.Number(None, label="Seed", precision=0, placeholder="0")
+        seed = gr.Textbox(None, label="Seed", placeholder="0", max_lines=1)
         bank = gr.Dropdown(
             [("the default one", DEFAULT_BANK), *((name, name) for name in page.workspace.bank_names())],
             value=DEFAULT_BANK, label="Bank of prototypes", info="Words that it lacks are made first.", visible=False,
@@ -164,15 +235,15 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
 
     def segment(  # what has no default here or in the tab's inputs must be given by the client
         request: gr.Request, *, photo: str | None, words: str | None = None, method: str = DEFAULT, refiner: str = OWN,
-        candidates: str = OWN, clusters: float | None = None, sharpen_first: bool = False, seed: float | None = None,
+        candidates: str = OWN, clusters: str | None = None, sharpen_first: bool = False, seed: str | None = None,
         bank: str | None = None, stuff: str | None = None, background: str = OWN, more: str | None = None,
     ) -> tuple[str, Any]:  # fmt: skip
-        asked = asked_for(
-            words or "", method, refiner, candidates, clusters, sharpen_first=sharpen_first, seed=seed, bank=bank,
-            stuff=stuff or "", background=background, more=more or "",
-        )  # fmt: skip
         made: Any
         try:
+            asked = asked_for(
+                words or "", method, refiner, candidates, clusters, sharpen_first=sharpen_first, seed=seed, bank=bank,
+                stuff=stuff or "", background=background, more=more or "",
+            )  # fmt: skip
             *_, made = follow(lambda job: page.workspace.segment(page.read(photo), photo_name(str(photo)), asked, job))
         except (SegwrightError, Stopped) as error:
             raise gr.Error(str(error) or "stopped", print_exception=False) from error

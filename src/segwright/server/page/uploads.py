@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image as Pillow
 
 from segwright.errors import InputError
 from segwright.images import FORMATS, read
 from segwright.types import Image
 from segwright.untrusted import read_bounded
+
+ROOM = 4  # times the limit of pixels: so much is made smaller, and more refused, since it must be decoded first
+_decoding = threading.Lock()  # one large photo at a time
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Limits:
 
     Attributes:
         megabytes: of a file, at most; 1 is a million bytes.
-        megapixels: of a picture, at most; a photo of 16 needs some 2 GB with ten words.
+        megapixels: that are worked on, at most; a photo of 16 needs some 2 GB with ten words. Photos of up to ``ROOM`` times as
+            many are made smaller.
     """
 
     megabytes: float = 20.0
@@ -42,27 +49,52 @@ class Named(io.BytesIO):
 
 
 def read_upload(path: str | os.PathLike[str] | None, limits: Limits) -> Image:
-    """The (H, W, 3) uint8 photo in an uploaded file.
+    """The (H, W, 3) uint8 photo in an uploaded file, made smaller where it has more pixels than the limit.
 
     Raises:
-        InputError: none, too many bytes or pixels (told from its header, before decoding), or no readable picture.
+        InputError: none, too many bytes, ``ROOM`` times too many pixels (told from its header, before decoding), or no readable
+            picture.
     """
     if path is None:
         raise InputError("there is no photo yet; drop one on the page, or take a sample")
     file = open_upload(Path(path), limits)
-    check_pixels(file, limits)
-    return read(file)
+    width, height = check_pixels(file, limits)
+    most = limits.megapixels * 1e6
+    if width * height <= most:
+        return read(file)
+    with _decoding:
+        return _smaller(read(file), most)
 
 
-def check_pixels(file: Named, limits: Limits) -> None:
-    """Raises:
-    InputError: a picture of too many pixels, as its header says.
+def check_pixels(file: Named, limits: Limits) -> tuple[int, int]:
+    """Width and height, as the header says.
+
+    Raises:
+        InputError: too many pixels even to be made smaller.
     """
     width, height = header_size(file)
-    if width * height > limits.megapixels * 1e6:
+    if width * height > ROOM * limits.megapixels * 1e6:
         raise InputError(
-            f"{file.name!r} has {width}x{height} pixels; this page takes {limits.megapixels:g} megapixels at most: make it smaller"
+            f"{file.name!r} has {width}x{height} pixels; this page takes {ROOM * limits.megapixels:g} megapixels at most: "
+            "make it smaller"
         )
+    return width, height
+
+
+def too_large(path: Path, limits: Limits) -> str:
+    """What to say of a photo that ``read_upload`` makes smaller; "" of any other."""
+    width, height = header_size(open_upload(path, limits))
+    if width * height <= limits.megapixels * 1e6:
+        return ""
+    return f"{path.name} has {width}x{height} pixels, and this page works on {limits.megapixels:g} megapixels at most."
+
+
+def _smaller(image: Image, most: float) -> Image:
+    """The photo with at most so many pixels."""
+    height, width = image.shape[:2]
+    scale = math.sqrt(most / (width * height))
+    size = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    return np.asarray(Pillow.fromarray(image).resize(size, Pillow.Resampling.LANCZOS))
 
 
 def open_upload(path: Path, limits: Limits) -> Named:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -56,11 +56,20 @@ def diagnose(image: Image, photo: str, words: str, parts: Sequence[str], network
     named = parse_words(words)
     caption = networks.captioner.caption([image])[0]
     subject = Subject(photo, image, named, prompt_with(networks, caption, named), caption)
-    shown = [f"<p>Caption: <q>{escape(caption)}</q>. Prompt: <q>{escape(subject.prompt)}</q>.</p>"]
-    for i, part in enumerate(p for p in PARTS if p in parts):
-        job.report(f"Diagnosing: {part}", i / len(parts))
-        shown.append(SECTIONS[part](networks, subject, DiagnoseSettings()).html())
-    return f'<div class="sw-steps">{"".join(shown)}</div>'
+    head = f"<p>Caption: <q>{escape(caption)}</q>. Prompt: <q>{escape(subject.prompt)}</q>.</p>"
+    wanted = [part for part in PARTS if part in parts]
+    done: dict[str, str] = {}
+    for i, part in enumerate(wanted):
+        job.report(f"Diagnosing: {part}", i / len(wanted), _report(head, done, wanted))
+        done[part] = SECTIONS[part](networks, subject, DiagnoseSettings()).html()
+    return _report(head, done, wanted)
+
+
+def _report(head: str, done: Mapping[str, str], wanted: Sequence[str]) -> str:
+    """The parts that are done, each to fold away, below their list, which says what is still to come."""
+    entries = (f'<li><a href="#sw-part-{p}">{p}</a></li>' if p in done else f"<li>{p} ...</li>" for p in wanted)
+    folds = (f'<details open id="sw-part-{p}"><summary>{p}</summary>{html}</details>' for p, html in done.items())
+    return f'<div class="sw-steps">{head}<ol class="sw-contents">{"".join(entries)}</ol>{"".join(folds)}</div>'
 
 
 def _word(result: Result, label: int) -> str:

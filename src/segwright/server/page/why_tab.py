@@ -23,10 +23,12 @@ def build(page: Page, first: SegmentTab) -> None:
     start, stop = buttons("Explain the last result")
     status, shown = gr.HTML(elem_classes="sw-block"), component()
 
-    def explain(ticket: str, result: Result | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        yield from page.run(request, ticket, lambda job: explained(result, job), lambda html: (html,), 1)
+    def explain(ticket: str, token: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        kept = page.shelf.get(token)
+        result = None if kept is None else kept.result
+        yield from page.run(request, ticket, lambda job: explained(result, job), lambda html: (html,), ("",))
 
-    wire(page, start.click, stop, status, explain, inputs=[first.result], outputs=[status, shown])
+    wire(page, start.click, stop, status, explain, inputs=[first.token], outputs=[status, shown])
 
 
 def explained(result: Result | None, job: Job) -> str:

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segwright.errors import InputError
+from segwright.errors import InputError, SegwrightError
 from segwright.files.coarse_masks import parse_words_map, read_coarse
-from segwright.methods import DEFAULT, find_method
+from segwright.methods import DEFAULT, find_method, list_methods
 from segwright.methods.base import Method, MethodSpec, Trace, settings_known, split_companions
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import banks_folder
@@ -161,6 +161,17 @@ class Workspace:
             self._networks[key] = cached(networks, self.cache)
         return self._networks[key]
 
+    def offered(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The methods whose networks the preset has, and why each of the others is not among them."""
+        reasons: dict[str, str] = {}
+        for name in list_methods():
+            try:
+                for network in find_method(name).needs:
+                    self.networks.require(network)
+            except SegwrightError as error:
+                reasons[name] = str(error).partition(";")[0]
+        return tuple(name for name in list_methods() if name not in reasons), reasons
+
     def spec(self, request: Request) -> MethodSpec:
         """The method with the settings and options that were chosen, as far as it has them.
 
@@ -169,7 +180,7 @@ class Workspace:
         """
         kind = find_method(request.method)
         known = settings_known(kind)
-        chosen = {k: v for k, v in request.settings.items() if k in known and v not in (OWN, None, "", False)}
+        chosen = {k: v for k, v in request.settings.items() if k in known and not (v is None or v is False or v in (OWN, ""))}
         if chosen.get("refine") == NO_REFINER:
             chosen["refine"] = None
         options: dict[str, Any] = {"bank": str(self.bank_path(request.bank))} if request.bank else {}

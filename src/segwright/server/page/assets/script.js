@@ -24,10 +24,33 @@ function pick(target) {
   for (const part of root.querySelectorAll("[data-label]")) part.classList.toggle("sw-picked", part.dataset.label === label);
 }
 
+// A word that is switched off where regions are chosen is dropped from the files; ``root.steps`` are the labels, in order.
+function choose(root, label, undone) {
+  if (!root?.matches(".sw-choose")) return;
+  if (!undone) (root.steps ||= []).push(label);
+  root.querySelector(".sw-undo").disabled = !root.steps.length;
+  trigger("kept", { dropped: [...root.querySelectorAll(".sw-switch:not(:checked)")].map((box) => Number(box.dataset.label)) });
+}
+
+function undo(root) {
+  const label = root.steps.pop();
+  const box = root.querySelector(`.sw-switch[data-label="${label}"]`);
+  box.checked = !box.checked;
+  all(root, label, (part) => part.classList.toggle("sw-off", !box.checked));
+  choose(root, label, true);
+}
+
+function drop(target) {
+  const region = target.closest(".sw-choose .sw-region");
+  if (region) figure(region).querySelector(`.sw-switch[data-label="${region.dataset.label}"]`)?.click();
+}
+
 // Gradio brings new pictures into the old elements: their inputs would stay where they were, while the picture is a fresh one.
 function begin(root) {
   if (root.made === root.dataset.made) return;
   root.made = root.dataset.made;
+  root.steps = [];
+  for (const button of root.querySelectorAll(".sw-undo")) button.disabled = true;
   root.style.removeProperty("--cover");
   if (root.matches(".sw-swipe")) root.style.setProperty("--at", "50%");
   root.classList.remove("sw-wordless");
@@ -45,6 +68,8 @@ element.addEventListener("mouseover", (event) => light(event.target));
 element.addEventListener("focusin", (event) => light(event.target));
 element.addEventListener("click", (event) => {
   pick(event.target);
+  drop(event.target);
+  if (event.target.matches(".sw-undo")) undo(figure(event.target));
   const copy = event.target.closest(".sw-copy");
   if (copy) {
     navigator.clipboard?.writeText(copy.parentElement.querySelector("pre").textContent);
@@ -56,11 +81,15 @@ element.addEventListener("keydown", (event) => {
   if ((event.key === "Enter" || event.key === " ") && event.target.matches(".sw-region[role=button]")) {
     event.preventDefault();
     pick(event.target);
+    drop(event.target);
   }
 });
 element.addEventListener("change", (event) => {
   const { target } = event;
-  if (target.matches(".sw-switch")) all(figure(target), target.dataset.label, (part) => part.classList.toggle("sw-off", !target.checked));
+  if (target.matches(".sw-switch")) {
+    all(figure(target), target.dataset.label, (part) => part.classList.toggle("sw-off", !target.checked));
+    choose(figure(target), target.dataset.label);
+  }
   if (target.matches(".sw-labels")) figure(target).classList.toggle("sw-wordless", !target.checked);
 });
 element.addEventListener("input", (event) => {

@@ -1,0 +1,71 @@
+"""Figures of a report as bars, with their intervals and what was published beside them: SVG and PNG, the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from segwright.files.colors import OKABE_ITO
+
+OURS, THEIRS = ("#{:02x}{:02x}{:02x}".format(*OKABE_ITO[i]) for i in (1, 0))  # blue, orange
+WIDTH, ROW, RIM = 7.0, 0.28, 1.4  # inches: of a picture, of a bar, and what title and axis take
+LONGEST = 48  # letters of a bar's name
+DPI = 110
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One figure, in percent.
+
+    Attributes:
+        value: None: there is none, and the place stays empty.
+        interval: (low, high).
+        published: what a paper has.
+    """
+
+    name: str
+    value: float | None
+    interval: tuple[float, float] | None = None
+    published: float | None = None
+
+
+def draw_bars(bars: Sequence[Bar], title: str, axis: str) -> dict[str, bytes]:
+    """A picture of the bars, the first one on top: {"svg": ..., "png": ...}, the contents of two files."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "segwright", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
+        figure = Figure((WIDTH, RIM + ROW * max(1, len(bars))), layout="constrained")
+        axes = figure.subplots()
+        places = range(len(bars))
+        axes.barh(places, [_number(bar.value) for bar in bars], color=OURS, height=0.62, label="measured")
+        for place, span in ((place, bar.interval) for place, bar in enumerate(bars) if bar.interval is not None):
+            axes.plot(span, (place, place), color="black", linewidth=1.3, solid_capstyle="butt")
+        known = [(place, bar.published) for place, bar in enumerate(bars) if bar.published is not None]
+        if known:
+            axes.plot([v for _, v in known], [p for p, _ in known], "D", color=THEIRS, markeredgecolor="black", label="published")
+            figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+        axes.set_yticks(places, [_short(bar.name) for bar in bars], fontsize=9)
+        axes.invert_yaxis()
+        axes.set_xlabel(axis)
+        axes.set_title(title, fontsize=10, wrap=True)
+        axes.grid(axis="x", alpha=0.35)
+        axes.set_axisbelow(True)
+        return {kind: _encoded(figure, kind) for kind in ("svg", "png")}
+
+
+def _encoded(figure: object, kind: str) -> bytes:
+    stream = io.BytesIO()
+    about = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(stream, format=kind, dpi=DPI, metadata=about)  # type: ignore[attr-defined]
+    return stream.getvalue()
+
+
+def _number(value: float | None) -> float:
+    return 0.0 if value is None or math.isnan(value) else value
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else name[: LONGEST - 3] + "..."
