@@ -6,6 +6,8 @@ import argparse
 import textwrap
 from typing import Any
 
+from segwright.settings import as_text, describe, group
+
 WIDTH = 100
 
 
@@ -29,18 +31,42 @@ def _methods(options: argparse.Namespace) -> int:
 def lines(kind: Any) -> list[str]:
     """A method's settings as text: path, type and default, then what it is and where its default is from."""
     from segwright.refine import REFINERS
-    from segwright.settings import describe, group
 
     out = [f"{kind.name}: {kind.paper}", "", "Settings, for --set NAME=VALUE:"]
     out += [line for row in describe(kind.Settings) for line in _row(row)]
     for name, hint in kind.options.items():
         part = group(hint)
         out += [line for row in describe(part, f"{name}.") for line in _row(row)] if part is not None else [f"  --{name}"]
+    out += profile_lines(kind)
     for name, refiner in REFINERS.items():
         base = kind.refiners.get(name, refiner())
         out += ["", f"With {name} among its refiners:"]
         out += [line for row in describe(type(base), f"refine.{name}.", base) for line in _row(row)]
     return out
+
+
+def profile_lines(kind: Any) -> list[str]:
+    """What the profiles say beside the default: one paragraph a value, each with its source."""
+    if not kind.profiles:
+        return ["", "Profiles: none"]
+    own = {row.path: row.default for row in _described(kind)}
+    out = ["", f"Profiles, for --as {'|'.join(kind.profiles)}: default beside them, each with its source"]
+    for data in (None, *dict.fromkeys(d for profile in kind.profiles.values() for d in profile.data)):
+        rows = {name: (p.values if data is None else p.data.get(data, {})) for name, p in kind.profiles.items()}
+        out += [] if data is None else [f"  - on {data}:"]
+        for path in dict.fromkeys(path for there in rows.values() for path in there):
+            cells = [f"default {own.get(path, 'as chosen')}"]
+            cells += [f"{name} {as_text(there[path][0])} ({there[path][1]})" for name, there in rows.items() if path in there]
+            text = f"{path}: {'; '.join(cells)}"
+            out += textwrap.wrap(text, WIDTH, initial_indent="    - ", subsequent_indent="      ")
+    notes = (f"{name}: {profile.note}" for name, profile in kind.profiles.items() if profile.note)
+    return out + [line for note in notes for line in textwrap.wrap(note, WIDTH, initial_indent="    ", subsequent_indent="    ")]
+
+
+def _described(kind: Any) -> list[Any]:
+    """Every setting and option that has parts or a default."""
+    parts = {name: part for name, hint in kind.options.items() if (part := group(hint)) is not None}
+    return [*describe(kind.Settings), *(row for name, part in parts.items() for row in describe(part, f"{name}."))]
 
 
 def _row(row: Any) -> list[str]:

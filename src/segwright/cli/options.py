@@ -42,6 +42,12 @@ def add_set(command: argparse.ArgumentParser, help: str) -> None:
     command.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help=help)
 
 
+def add_profile(command: argparse.ArgumentParser) -> None:
+    """``--as paper`` and ``--as published``."""
+    about = "networks and settings as the paper, or as its published code, has them; what else is given goes before"
+    command.add_argument("--as", dest="profile", choices=("paper", "published"), help=about)
+
+
 def networks(options: argparse.Namespace) -> dict[str, Any]:
     """The single networks that were chosen, as ``segwright.load`` takes them."""
     return {kind: name for kind in SINGLE if (name := getattr(options, kind)) is not None}
@@ -55,6 +61,7 @@ def add_method(command: argparse.ArgumentParser) -> None:
     add_networks(command)
     about = "%(listed)s or package.module:Class (default: %(default)s)"
     add_listed(command, METHOD_NAMES, "--method", default=DEFAULT, metavar="M", help=about)
+    add_profile(command)
     about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
     add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
     command.add_argument("--seed", type=int, help="default: 0")
@@ -94,7 +101,10 @@ def method_spec(options: argparse.Namespace) -> Any:
     """
     from segwright.methods.base import MethodSpec
 
-    spec = MethodSpec(options.method, options.preset, options.device, options.dtype, extras=networks(options))
+    spec = MethodSpec(
+        options.method, options.preset, options.device, options.dtype, extras=networks(options), profile=options.profile
+    )
+    spec = spec.for_data(options.data) if getattr(options, "data", None) is not None else spec
     flags = {name: value for name in (*SETTINGS, *OPTIONS) if (value := getattr(options, name, None)) is not None}
     known = {*spec.kind.options, *spec.kind.settings_tree()}
     if foreign := ", ".join(_flag(name) for name in flags if name not in known):
@@ -131,9 +141,11 @@ def fetch_first(options: argparse.Namespace, spec: Any) -> None:
     from segwright.refine.pipeline import parse_refiners
 
     words = any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary"))
+    spec = spec.filled()
     row = parse_refiners(spec.kind.checked(spec.settings).refine, spec.kind.refiners)
     given = {**spec.settings, "refine": ",".join(refiner.name for refiner in row) or None}
-    prefetch(spec.name, spec.preset, spec.dtype, given, words, single=networks(options))
+    single = {kind: name for kind, name in spec.extras.items() if kind in SINGLE}
+    prefetch(spec.name, spec.preset, spec.dtype, given, words, single=single)
 
 
 def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -14,7 +14,8 @@ import numpy as np
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain, versions
-from segwright.presets import CHOICES, NETWORKS, Preset
+from segwright.presets import CHOICES, NETWORKS, Preset, find_preset
+from segwright.profiles import Profile, find_profile
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
 from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
@@ -66,7 +67,7 @@ def _by_names(function: Callable[..., Any], join: Callable[[Any, Sequence[str]],
 
     @wraps(function)
     def called(self: Any, what: Any, words: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
-        if words is None or isinstance(words, str):
+        if words is None or isinstance(words, str) or self.takes_synonyms:
             return function(self, what, words, *more, **named)
         split = tuple(word for word in check_words(words))
         if not any(len(names_of(word)) > 1 for word in split):
@@ -104,6 +105,8 @@ class Method(ABC):
         options: what ``load`` takes beside settings, and the type of each.
         without_background: settings for data sets in which every pixel has a class.
         by_data: settings that its paper has for one data set alone, by the data set's name.
+        profiles: the method as its paper and as its published code have it, "paper" and "published"
+            (``segwright.profiles``).
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
         needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
         absent_words: how its paper treats words that are not in the photo, one clause for people; "" where that is the user's
@@ -119,6 +122,7 @@ class Method(ABC):
     options: ClassVar[Mapping[str, Any]] = {}
     without_background: ClassVar[Mapping[str, Any]] = {}
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    profiles: ClassVar[Mapping[str, Profile]] = {}
     refiners: ClassVar[Mapping[str, Refiner]] = {}
     needs: ClassVar[tuple[str, ...]] = ()
     absent_words: ClassVar[str] = ""
@@ -130,7 +134,7 @@ class Method(ABC):
     def __init_subclass__(cls, **how: Any) -> None:
         super().__init_subclass__(**how)
         for name, join in _JOINS.items():
-            if name in vars(cls) and "takes_synonyms" not in vars(cls):
+            if name in vars(cls):
                 setattr(cls, name, _by_names(vars(cls)[name], join))
 
     @classmethod
@@ -224,6 +228,11 @@ class Method(ABC):
         return cls.needs
 
     @classmethod
+    def opens_for(cls, preset: Preset, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The kinds of networks that its ``options`` ask for beside ``asks_for``; most methods have no such options."""
+        return ()
+
+    @classmethod
     def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
         """``asks_for``, and what the refiners of the settings ask for; in the order of ``NETWORKS``."""
         row = parse_refiners(settings.refine, cls.refiners)
@@ -296,12 +305,42 @@ def split_companions(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     return {k: v for k, v in settings.items() if k in CHOICES}, {k: v for k, v in settings.items() if k not in CHOICES}
 
 
+def with_profile(
+    kind: type[Method], profile: str | None, preset: Any, given: Mapping[str, Any], data: str | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """A preset, and settings, options and single networks, with a profile's where nothing else is given.
+
+    Where the preset given is a folder, or ships, it keeps its own networks.
+
+    Args:
+        given: what ``load`` takes by name.
+        data: the data set that the profile is for.
+
+    Raises:
+        InputError: the method has no such profile.
+        WeightsError: there is no such preset.
+    """
+    if profile is None:
+        return preset, dict(given)
+    chosen = find_profile(kind.profiles, profile, kind.name).chosen(data)
+    own = chosen.pop("preset", None)
+    chosen.pop("names", None)
+    if preset is not None and not find_preset(preset).parts:
+        chosen = split_companions(chosen)[1]
+    return own if preset is None else preset, merged(chosen, given)
+
+
 @dataclass(frozen=True)
 class Then(Method):
-    """A method with refiners put behind it, after its own."""
+    """A method with refiners put behind it, after its own.
+
+    Attributes:
+        other: the networks that the refiners run on; None: the method's.
+    """
 
     method: Method
     row: tuple[Refiner, ...]
+    other: Networks | None = None
     name: ClassVar = "then"
 
     @property
@@ -327,12 +366,15 @@ class Then(Method):
         return self.method.made_for(words)
 
     def identity(self, words: bool | None = None) -> dict[str, Any]:
-        return self.method.identity(words) | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
+        networks = self.other or self.networks
+        kinds = sorted({kind for refiner in self.row for kind in refiner.kinds})
+        behind = {"then": [plain(r.identity(networks)) for r in self.row], "then_on": {k: networks.identity(k) for k in kinds}}
+        return self.method.identity(words) | behind
 
     def _refined(self, image: Image, result: Segmentation) -> Segmentation:
         if result.scores is None:
             raise InputError("a method without scores cannot be refined; leave the refiners out")
-        scores = refine(image, result.scores, self.row, self.networks)
+        scores = refine(image, result.scores, self.row, self.other or self.networks)
         return replace(result, labels=scores.argmax().cpu().numpy(), scores=scores)
 
 
@@ -364,6 +406,9 @@ class MethodSpec:
         extras: what the method's ``load`` takes beside its settings: its ``options`` (OVDiff: bank, support, stuff), and
             single networks (clip="clip-b16").
         then: refiners put behind the method's own.
+        profile: "paper" or "published": fills in what was not chosen.
+        data: the data set that the profile is for; None: the profile's values for no data set in particular.
+        then_on: what ``segwright.weights.load`` takes, for the networks of ``then``; None: those of the method.
     """
 
     name: str
@@ -373,9 +418,12 @@ class MethodSpec:
     settings: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
     then: tuple[Refiner, ...] = ()
+    profile: str | None = None
+    data: str | None = None
+    then_on: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        self.kind.checked(self.settings)
+        self.kind.checked(self.filled().settings)
         foreign = sorted(set(self.extras) - {*self.kind.options, *CHOICES})
         if foreign:
             raise InputError(f"{self.name} has no option {', '.join(foreign)}; it has {', '.join(self.kind.options) or 'none'}")
@@ -397,6 +445,30 @@ class MethodSpec:
         """The names of the settings that were chosen."""
         return tuple(self.settings)
 
+    @property
+    def of_profile(self) -> Mapping[str, Any]:
+        """What the profile says for its data set alone, "names" among it; empty without a profile."""
+        if self.profile is None or self.data is None:
+            return {}
+        rows = find_profile(self.kind.profiles, self.profile, self.name).data.get(self.data, {})
+        return {path: value for path, (value, _) in rows.items()}
+
+    def filled(self) -> MethodSpec:
+        """With its profile's values as if they had been chosen, and no profile.
+
+        Raises:
+            InputError: the method has no such profile.
+        """
+        if self.profile is None:
+            return self
+        preset, given = with_profile(self.kind, self.profile, self.preset, {**self.extras, **self.settings}, self.data)
+        extras = {name: given.pop(name) for name in [*given] if name in (*self.kind.options, *CHOICES)}
+        return replace(self, profile=None, data=None, preset=preset, settings=given, extras=extras)
+
+    def for_data(self, name: str) -> MethodSpec:
+        """With what its profile has for that data set."""
+        return self if self.profile is None else replace(self, data=name)
+
     def load(self) -> Method:
         """The method with its networks, refiners behind it.
 
@@ -407,8 +479,12 @@ class MethodSpec:
         return self._opened(self.device)
 
     def _opened(self, device: str | None) -> Method:
-        loaded = self.kind.load(self.preset, device, self.dtype, **self.extras, **self.settings)
-        return Then(loaded, self.then) if self.then else loaded
+        spec = self.filled()
+        loaded = self.kind.load(spec.preset, device, self.dtype, **spec.extras, **spec.settings)
+        if not self.then:
+            return loaded
+        other = None if self.then_on is None else load(**{"device": device, "dtype": self.dtype, **self.then_on})
+        return Then(loaded, self.then, other)
 
     def prepare(self, words: Sequence[str]) -> None:
         """Make what the method makes once for words, before several processes want it; on the CPU if the device is not here."""
@@ -454,7 +530,7 @@ class MethodSpec:
         given = read_settings(texts, self.kind.settings_tree(), self.name)
         row = given.pop("refine", {})
         if row:
-            named = row.pop("", self.settings.get("refine", self.kind.Settings().refine))
+            named = row.pop("", self.filled().settings.get("refine", self.kind.Settings().refine))
             given["refine"] = changed_row(named, row, self.kind.refiners) if row else named
         options = {name: given.pop(name) for name in self.kind.options if name in given}
         return replace(self, settings=merged(self.settings, given), extras=merged(self.extras, options))
@@ -480,6 +556,15 @@ class Loaded:
     def portable(self) -> bool:
         """It cannot be sent to other processes with its networks."""
         return False
+
+    @property
+    def of_profile(self) -> Mapping[str, Any]:
+        """Nothing: what was loaded has its settings."""
+        return {}
+
+    def for_data(self, name: str) -> Loaded:
+        """Itself: what was loaded keeps its settings."""
+        return self
 
     @property
     def chosen(self) -> tuple[str, ...]:

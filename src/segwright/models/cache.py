@@ -22,7 +22,7 @@ MOST = 512 * 2**20  # bytes
 CALLS = {
     "diffusion": ("features",),
     "clip": ("embed_images", "embed_masked", "patch_features", "keys"),
-    "captioner": ("caption",),
+    "captioner": ("caption", "published"),
     "vit": ("features", "keys"),
     "dino": ("features", "keys"),
     "mae": ("features", "keys"),
