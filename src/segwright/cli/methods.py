@@ -9,6 +9,7 @@ from typing import Any
 from segwright.settings import as_text, describe, group
 
 WIDTH = 100
+CUT = 32  # characters of a value in the profiles
 
 
 def add(commands: Any) -> None:
@@ -46,21 +47,30 @@ def lines(kind: Any) -> list[str]:
 
 
 def profile_lines(kind: Any) -> list[str]:
-    """What the profiles say beside the default: one paragraph a value, each with its source."""
+    """Default and profiles side by side: a line for each of them under what they set, each with its source."""
     if not kind.profiles:
         return ["", "Profiles: none"]
     own = {row.path: row.default for row in _described(kind)}
-    out = ["", f"Profiles, for --as {'|'.join(kind.profiles)}: default beside them, each with its source"]
+    out = ["", f"Profiles, for --as {'|'.join(kind.profiles)}:"]
     for data in (None, *dict.fromkeys(d for profile in kind.profiles.values() for d in profile.data)):
         rows = {name: (p.values if data is None else p.data.get(data, {})) for name, p in kind.profiles.items()}
         out += [] if data is None else [f"  - on {data}:"]
         for path in dict.fromkeys(path for there in rows.values() for path in there):
-            cells = [f"default {own.get(path, 'as chosen')}"]
-            cells += [f"{name} {as_text(there[path][0])} ({there[path][1]})" for name, there in rows.items() if path in there]
-            text = f"{path}: {'; '.join(cells)}"
-            out += textwrap.wrap(text, WIDTH, initial_indent="    - ", subsequent_indent="      ")
+            out += [f"    {path}", *_said("default", own.get(path, "as chosen"), "")]
+            out += [line for name, there in rows.items() for line in _said(name, *_value(there, path))]
     notes = (f"{name}: {profile.note}" for name, profile in kind.profiles.items() if profile.note)
     return out + [line for note in notes for line in textwrap.wrap(note, WIDTH, initial_indent="    ", subsequent_indent="    ")]
+
+
+def _value(rows: Any, path: str) -> tuple[str, str]:
+    """A profile's value as text, and its source."""
+    return (as_text(rows[path][0]), rows[path][1]) if path in rows else ("as the default", "")
+
+
+def _said(name: str, value: str, source: str) -> list[str]:
+    shown = (value if len(value) <= CUT else f"{value[:CUT]}...") or "none"
+    text = f"{name:10} {shown:24} {source}".rstrip()
+    return textwrap.wrap(text, WIDTH, initial_indent="      ", subsequent_indent=" " * 42, drop_whitespace=True)
 
 
 def _described(kind: Any) -> list[Any]:

@@ -537,7 +537,7 @@ class MethodSpec:
 
     def with_option(self, name: str, value: Any) -> MethodSpec:
         """With one of the method's options, if it has it and nothing else was chosen."""
-        if name not in self.kind.options or name in self.extras:
+        if name not in self.kind.options or name in self.filled().extras:
             return self
         return replace(self, extras={**self.extras, name: value})
 

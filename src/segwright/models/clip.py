@@ -14,7 +14,8 @@ from segwright.models.keys import key_map
 from segwright.models.pixels import Pixels, as_tensor, resize, resize_masks
 from segwright.types import Image
 
-TEXTS = 20_000  # a vector of some 2 KB each
+MEMORY = 32 * 2**20  # bytes of text vectors and their keys that are remembered, about
+KEY = 400  # bytes that a remembered text takes beside its vector, about
 FITS = ("squeeze", "crop")
 WORK = 4  # a photo is first brought to at most this many times the network's side: masks cost as much as pixels
 
@@ -118,7 +119,8 @@ class Clip:
     def embed_texts(self, words: Sequence[str], templates: Sequence[str] = ("{}",), batch: int = 256) -> Tensor:
         """Words -> (n, D): the mean of the templates' unit vectors, brought to unit length again.
 
-        Texts longer than the network's context (77 tokens for OpenAI's) are cut. The last ``TEXTS`` words are remembered.
+        Texts longer than the network's context (77 tokens for OpenAI's) are cut. The latest words are remembered, up to
+        ``MEMORY`` bytes.
 
         Raises:
             InputError: no template, or one without "{}".
@@ -135,7 +137,10 @@ class Clip:
         if not words:
             return torch.empty(0, self.model.config.projection_dim, device=self.device)
         rows = torch.stack([self._texts[w, key] for w in words])
-        while len(self._texts) > TEXTS:  # the oldest
+        for word in dict.fromkeys(words):  # asked for again: the youngest, so that a vocabulary outlives passing combinations
+            self._texts[word, key] = self._texts.pop((word, key))
+        most = MEMORY // (KEY + rows.element_size() * rows.shape[1])
+        while len(self._texts) > most:  # the oldest
             self._texts.pop(next(iter(self._texts)))
         return rows
 

@@ -11,7 +11,7 @@ from typing import Any
 from segwright.errors import InputError
 from segwright.words.synonyms import Word
 
-LISTS = ("sclip", "clip-es", "diffsegmenter", "freeseg-diff")
+LISTS = ("sclip", "clip-es", "diffsegmenter", "freeseg-diff", "ovdiff")
 
 
 def class_names(listed: str | None, data: str, words: Sequence[str], otherwise: Sequence[str]) -> tuple[str, ...]:

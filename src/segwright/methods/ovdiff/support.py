@@ -21,10 +21,10 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.disk import atomic_write
 from segwright.methods.ovdiff.attribution import attribution_masks, proposal_masks
-from segwright.methods.ovdiff.averaging import PARTS, build
-from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, same_kind, write_tensors
+from segwright.methods.ovdiff.averaging import PARTS, build_sides
+from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, write_tensors
 from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
-from segwright.methods.ovdiff.proposals import PROPOSALS, propose
+from segwright.methods.ovdiff.proposals import PROPOSALS, propose, proposal_networks
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
 from segwright.settings import changed
@@ -33,6 +33,7 @@ from segwright.weights import Networks
 
 Proposer = Callable[[Networks, Sequence[Image]], list[Tensor]]
 Progress = Callable[[str, int, int], object]
+AT_ONCE = 2  # support pictures through an extractor: SD 1.5 has 126 MB of features a picture
 STEP = 10_000  # seeds between two banks' pictures: seed s makes picture i from s * STEP + i
 SIDES = ("foreground", "background")
 
@@ -98,7 +99,8 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
         WeightsError: a folder preset lacks a network that they need.
     """
     filled = settings.filled(networks)
-    used = ["diffusion", *(e for e in filled.extractors or () if e not in NETWORK), *PROPOSALS[filled.proposals]]
+    used = ["diffusion", *(NETWORK.get(e, e) for e in filled.extractors or ()), *proposal_networks(filled.proposals, networks.preset)]
+    used = list(dict.fromkeys(used))
     networks.prepare(used)  # before a picture is drawn
     about: dict[str, Any] = {
         "preset": networks.preset.name if networks.preset.parts else Path(networks.preset.name).name,
@@ -153,24 +155,23 @@ def make_words(
     """Bring words into the bank; those that it has are not made again.
 
     Args:
-        stuff: which of the words are stuff (grass, sky), not things.
+        stuff: which of the words are stuff (grass, sky), not things: noted beside words that are made, for whoever matches
+            with the bank and does not say it anew.
         progress: called as (word, pictures done, pictures in all) for words that are made.
         proposer: any generator of proposals, in place of ``settings.proposals``: photos -> (R, h, w) bool each.
 
     Raises:
-        InputError: a word too long for the prompt, or in the bank as the other kind.
+        InputError: a word too long for the prompt.
         OutputError: the bank cannot be written; it stays readable.
     """
     filled = settings.filled(networks)
     kinds = {word: "stuff" if word.casefold() in {s.casefold() for s in stuff} else "thing" for word in words}
     missing = []
-    for word, kind in kinds.items():
+    for word in kinds:
         entry = bank.get(word)
         if entry is None:
             places(networks.diffusion, filled.prompt.format(word), word)
             missing.append(word)
-        elif word in stuff:
-            same_kind(entry, kind)
     for word in missing:
         bank.clean(word)
         _make_pictures(networks, bank.path(word), word, filled, progress)
@@ -242,12 +243,32 @@ def _make_prototypes(networks: Networks, folder: Path, settings: SupportSettings
         masks = proposal_masks(maps, found)
     write_tensors(folder / "masks.safetensors", dict(zip(SIDES, (m.to(torch.uint8) for m in masks), strict=True)))
     for name in settings.extractors or ():
-        features = torch.cat([extract(name, networks, pictures[i : i + 4]) for i in range(0, len(pictures), 4)])
-        tensors: dict[str, Tensor] = {}
-        for side, mask in zip(SIDES, masks, strict=True):
-            made = build(features, mask.to(features.device), settings.parts, settings.seed)
-            tensors |= {f"{side}.{key}": value for key, value in vars(made).items()}
+        sides = dict(zip(SIDES, masks, strict=True))
+        made = build_sides(_Extracted(name, networks, pictures), sides, settings.parts, settings.seed)
+        tensors = {f"{side}.{key}": value for side, found in made.items() for key, value in vars(found).items()}
         write_tensors(folder / f"prototypes-{name}.safetensors", tensors)
+
+
+@dataclass
+class _Extracted:
+    """Support pictures' features, ``AT_ONCE`` pictures at a time; only the latest are kept."""
+
+    name: str
+    networks: Networks
+    pictures: Sequence[Image]
+    start: int = -1
+    latest: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        start = index // AT_ONCE * AT_ONCE
+        if self.latest is None or start != self.start:
+            self.latest = None  # before the next are made
+            self.latest = extract(self.name, self.networks, self.pictures[start : start + AT_ONCE], support=True)
+            self.start = start
+        return self.latest[index - start]
 
 
 def read_word(bank: Bank, word: str, extractors: Sequence[str], device: torch.device | str = "cpu") -> WordPrototypes:
