@@ -29,13 +29,14 @@ from segwright.evaluation.store import PHOTOS, parse_records
 from segwright.files.disk import write_all
 from segwright.files.record import encode_record
 from segwright.methods import find_method
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import MethodSpec, split_companions
 from segwright.models.hub import cached
-from segwright.presets import CHOICES, default_preset, find_preset
 from segwright.refine.pipeline import parse_refiners
+from segwright.settings import merged
+from segwright.weights import load
 
 FILES = ("freeseg-diff", "ovdiff", "g4seg")
-FETCHED = ("diffusion", "clip", "captioner")  # parts of a preset that must be on this machine before a row is run
+PROFILE = "published"  # how rows are run where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Options:
     settings: Sequence[str]
     networks: Mapping[str, str]
     progress: bool | None
+    profile: str = PROFILE
 
 
 def names() -> dict[str, str]:
@@ -114,6 +116,7 @@ def table(
     captioner: str | None = None,
     vit: str | None = None,
     diffusion: str | None = None,
+    profile: str | None = None,
 ) -> list[Line]:
     """Run a table of a paper again; what is done already is not done twice.
 
@@ -136,6 +139,8 @@ def table(
         captioner: another captioner, likewise.
         vit: another ViT, likewise.
         diffusion: another diffusion model, likewise.
+        profile: "paper" or "published": networks and settings of every row where the table does not say them; "published"
+            if None.
 
     Raises:
         InputError: there is no such table.
@@ -146,7 +151,7 @@ def table(
     place = None if root is None else Path(root)
     single = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
     running = (limit, split, workers, batch, bank, tuple(settings), {k: v for k, v in single.items() if v is not None}, progress)
-    options = Options(place, data, Path(out), preset, device, dtype, *running)
+    options = Options(place, data, Path(out), preset, device, dtype, *running, profile=profile or PROFILE)
     lines = list(_lines(name, options))
     about = {"table": name, "data": data, "lines": [vars(line) for line in lines]}
     stem = Path(out) / name.replace("/", "-")
@@ -162,7 +167,7 @@ def _lines(name: str, options: Options) -> Iterator[Line]:
     file, key = name.split("/")
     paper, found = _read(file), _read(file)["tables"][key]
     opened: dict[tuple[str, str | None], Dataset] = {}
-    common = {"preset": paper["preset"], "protocol": paper["protocol"]}
+    common = {key: paper[key] for key in ("preset", "protocol", "refined_on", "refiners", "by_profile") if key in paper}
     for row in found["rows"]:
         if options.data == "mini":  # one run stands for all columns
             yield _line({**common, **row, **row.get("mini", {})}, "mini", row["published"], options, opened)
@@ -197,7 +202,7 @@ def _dataset(data: str, split: str | None, options: Options, opened: dict[tuple[
 
 def _measured(job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, float], tuple[float, float] | None]:
     spec = method_of(job, dataset.name, options)
-    _check_weights(spec)
+    check_weights(spec.for_data(dataset.name))
     done = _run(spec, job, dataset, options)
     if "range" in job:
         before = _run(replace(spec, then=()), job, dataset, options)
@@ -205,8 +210,23 @@ def _measured(job: Mapping[str, Any], dataset: Dataset, options: Options) -> tup
     report = done[0]
     measure = report["measure"]
     kept = [measure, *(m for m in ("miou", "miou_per_image", "pixel_accuracy") if m != measure)]
+    if "seeds" in job and dataset.name != "mini":
+        again = [_run(_seeded(spec, seed), job, dataset, options)[0] for seed in range(1, job["seeds"])]
+        return _over_seeds(kept, [report, *again]), None
     low, high = report["intervals"][measure]
     return {m: report[m] for m in kept}, (low, high)
+
+
+def _seeded(spec: MethodSpec, more: int) -> MethodSpec:
+    """With the support sets of the seed that lies ``more`` beyond the row's (OVDiff Table 1: five seeds)."""
+    support = spec.filled().extras["support"]
+    return replace(spec, extras=merged(spec.extras, {"support": {**support, "seed": support.get("seed", 42) + more}}))
+
+
+def _over_seeds(kept: Sequence[str], reports: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean of each measure, and the spread (n - 1) of the first."""
+    values = {m: [float(report[m]) for report in reports] for m in kept}
+    return {m: float(np.mean(v)) for m, v in values.items()} | {"spread": float(np.std(values[kept[0]], ddof=1))}
 
 
 def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec:
@@ -217,27 +237,50 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
         WeightsError: there is no such preset.
     """
     name = job["method"]
-    preset = options.preset or ("mini" if data == "mini" else job["preset"] or default_preset())
-    extras: dict[str, Any] = {}
+    preset = options.preset or ("mini" if data == "mini" else None)
+    extras: dict[str, Any] = {**job.get("networks", {}), **options.networks}
     if "support" in find_method(name).options:
         extras["support"] = job.get("support", {})
         if options.bank is not None:
             key = json.dumps(job.get("support", {}), sort_keys=True)
-            extras["bank"] = str(Path(options.bank) / f"{preset}-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
-    then = tuple(refiner for one in job.get("then", ()) for refiner in parse_refiners(dict([one])))
-    spec = MethodSpec(name, preset, options.device, options.dtype, job.get("settings", {}), {**extras, **options.networks}, then)
+            extras["bank"] = str(Path(options.bank) / f"{preset or PROFILE}-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
+    everywhere = job.get("refiners", {})
+    rows = ((one, {**everywhere.get(one, {}), **changes}) for one, changes in job.get("then", ()))
+    then = tuple(refiner for row in rows for refiner in parse_refiners(dict([row])))
+    others = None if preset is not None or not then else {"preset": job["preset"], **job.get("refined_on", {})}
+    spec = MethodSpec(
+        name, preset, options.device, options.dtype, _settings(job, options.profile), extras, then,
+        profile=options.profile, data=data, then_on=others,
+    )  # fmt: skip
     return spec.with_texts(options.settings)
 
 
-def _check_weights(spec: MethodSpec) -> None:
-    """Nothing large is fetched for a table.
+def _settings(job: Mapping[str, Any], profile: str) -> dict[str, Any]:
+    """A row's settings; a kind of features that the table only names ("A+F") as the profile has it."""
+    settings = dict(job.get("settings", {}))
+    kind = settings.get("features", {}).get("kind")
+    known = job.get("by_profile", {}).get(profile, {})
+    return merged(settings, {"features": {**settings["features"], "kind": known[kind]}}) if kind in known else settings
+
+
+def check_weights(spec: MethodSpec) -> None:
+    """Nothing is fetched for a table: exactly the networks that a row will open must be on this machine.
 
     Raises:
-        WeightsError: a part of the preset is not on this machine.
+        WeightsError: one of them is not.
     """
-    single = {kind: CHOICES[kind][name] for kind, name in spec.extras.items() if kind in CHOICES and name in CHOICES[kind]}
-    for kind, part in (find_preset(spec.preset or default_preset()).parts | single).items():
-        if kind in FETCHED:
+    filled, kind = spec.filled(), spec.kind
+    companions = split_companions(filled.extras)[0]
+    networks = kind.open_networks(filled.preset, "cpu", spec.dtype, **companions)
+    settings = kind.checked(filled.settings, networks.preset)
+    wanted = [
+        (networks, one) for one in (*kind.opens(networks.preset, settings, True), *kind.opens_for(networks.preset, filled.extras))
+    ]
+    behind = networks if spec.then_on is None else load(**{"device": "cpu", "dtype": spec.dtype, **spec.then_on})
+    wanted += [(behind, one) for refiner in spec.then for one in refiner.kinds]
+    for owner, one in wanted:
+        part = owner.part(one)
+        if part is not None:
             cached(part)
 
 

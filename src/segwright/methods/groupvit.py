@@ -22,7 +22,6 @@ from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import GROUPVIT_7
 
-
 _VALUES = {
     "preset": ("sd15", "any: the method uses GroupViT alone"),
     "short": (448, "published code: (2048, 448)"),

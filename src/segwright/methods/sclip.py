@@ -34,7 +34,6 @@ from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import IMAGENET_80
 
-
 _PAPER = {
     "preset": ("sd15", "any: the method uses CLIP alone"),
     "clip": ("clip-b16", "paper: ViT-B/16"),

@@ -59,7 +59,13 @@ class Clip:
 
     @torch.no_grad()
     def embed_masked(
-        self, images: Sequence[Image | Tensor], masks: Sequence[Tensor], batch: int = 64, crop: bool = False, *, fit: str = "squeeze"
+        self,
+        images: Sequence[Image | Tensor],
+        masks: Sequence[Tensor],
+        batch: int = 64,
+        crop: bool = False,
+        *,
+        fit: str = "squeeze",
     ) -> list[Tensor]:
         """Every region of every photo, black outside (FreeSeg-Diff Sec. 3.1.3), all in one batch.
 

@@ -113,7 +113,8 @@ def choose(
         return [_without_caption(networks, image, vocabulary, rule) for image in images]
     texts = networks.captioner.published(images) if how.captions == "published" else networks.captioner.caption(images)
     return [
-        _chosen(networks, image, text, vocabulary, rule, background=background, how=how) for image, text in zip(images, texts, strict=True)
+        _chosen(networks, image, text, vocabulary, rule, background=background, how=how)
+        for image, text in zip(images, texts, strict=True)
     ]
 
 
@@ -177,4 +178,3 @@ def _chosen(
         known = cast(Literal["paper", "reference"], rule)
         picked = candidates(clip.embed_texts(named), clip.embed_texts(names), known, named, names)
     return Chosen(caption, found, vocabulary, _owners(picked.classes, owners), picked)
-

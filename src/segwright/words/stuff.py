@@ -1,4 +1,4 @@
-"""Which words are stuff (grass, sky) and not things: OVDiff's published split of the benchmarks' classes, and what COCO calls so."""
+"""Which words are stuff (grass, sky) and not things: OVDiff's published split, and what COCO-Stuff calls so."""
 
 from __future__ import annotations
 

@@ -181,9 +181,7 @@ class CLIPer(Segmenter):
     profiles: ClassVar = {
         "published": Profile(
             {"preset": ("sd21", "published code: SD 2.1"), "clip": ("clip-l14", "published code: ViT-L/14")},
-            {
-                data: {k: (v, "published code's configuration") for k, v in changes.items()} for data, changes in by_data.items()
-            },
+            {data: {k: (v, "published code's configuration") for k, v in changes.items()} for data, changes in by_data.items()},
             "Values for no data set are the defaults, the published configuration for VOC. SD 2.1 runs at 768 pixels here.",
         )
     }

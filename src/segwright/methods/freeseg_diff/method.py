@@ -18,9 +18,9 @@ from segwright.files.html import Page
 from segwright.methods.base import Method, Trace
 from segwright.methods.freeseg_diff import explain
 from segwright.methods.freeseg_diff.naming import NAMINGS, Named, name_regions, paint
+from segwright.methods.freeseg_diff.profiles import PROFILES
 from segwright.methods.freeseg_diff.sharpen import sharpen
 from segwright.methods.freeseg_diff.steps import Steps
-from segwright.methods.freeseg_diff.profiles import PROFILES
 from segwright.models.clip import FITS
 from segwright.models.diffusion import FeatureSettings
 from segwright.presets import Preset

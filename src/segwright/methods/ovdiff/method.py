@@ -26,8 +26,8 @@ from segwright.methods.ovdiff import explain
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
 from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
-from segwright.methods.ovdiff.proposals import proposal_networks
 from segwright.methods.ovdiff.profiles import PROFILES
+from segwright.methods.ovdiff.proposals import proposal_networks
 from segwright.methods.ovdiff.prototypes import INSTANCE, PART, WHOLE, Prototypes, match, standardised, without_stuff
 from segwright.methods.ovdiff.steps import Matching, Steps
 from segwright.methods.ovdiff.support import (
@@ -195,7 +195,14 @@ class OVDiff(Method):
         """The method on networks that are there already; otherwise as ``load``."""
         made = support_from(support, bank, networks)
         opened = open_bank(networks, bank if bank is not None else default_bank(networks, made), made)
-        return cls(networks, opened, made, cls.checked(settings, networks.preset), None if stuff is None else tuple(stuff), own_bank=bank is None)
+        return cls(
+            networks,
+            opened,
+            made,
+            cls.checked(settings, networks.preset),
+            None if stuff is None else tuple(stuff),
+            own_bank=bank is None,
+        )
 
     def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
         """Segment one photo, (H, W, 3) uint8.

@@ -31,14 +31,17 @@ _VALUES = {
     "stuff": (published_stuff(), "published code's list"),
 }
 _NOTE = (
-    "Not as published: MaskCut in place of CutLER; CLIP's pixels are normalised by its own mean and spread, not ImageNet's; latents "
-    "are the encoder's mean, not a sample; k-means sees at most 16,384 cells; DINO and MAE are transformers' copies."
+    "Not as published: MaskCut in place of CutLER; CLIP's pixels are normalised by its own mean and spread, not ImageNet's; "
+    "latents are the encoder's mean, not a sample; k-means sees at most 16,384 cells; DINO and MAE are transformers' copies."
 )
 PROFILES = {
     name: Profile(
         _VALUES,
         {
-            **{data: {"names": ("ovdiff", "published code: prompts of ambiguous names")} for data in ("ade20k", "context", "context59")},
+            **{
+                data: {"names": ("ovdiff", "published code: prompts of ambiguous names")}
+                for data in ("ade20k", "context", "context59")
+            },
             "coco-object": {"names": ("ovdiff", "published code: prompts of ambiguous names")},
             "coco-stuff": {"names": ("ovdiff", "published code: prompts of ambiguous names")},
         },

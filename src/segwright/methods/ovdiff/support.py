@@ -24,7 +24,7 @@ from segwright.methods.ovdiff.attribution import attribution_masks, proposal_mas
 from segwright.methods.ovdiff.averaging import PARTS, build_sides
 from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, write_tensors
 from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
-from segwright.methods.ovdiff.proposals import PROPOSALS, propose, proposal_networks
+from segwright.methods.ovdiff.proposals import PROPOSALS, proposal_networks, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
 from segwright.settings import changed
@@ -99,7 +99,11 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
         WeightsError: a folder preset lacks a network that they need.
     """
     filled = settings.filled(networks)
-    used = ["diffusion", *(NETWORK.get(e, e) for e in filled.extractors or ()), *proposal_networks(filled.proposals, networks.preset)]
+    used = [
+        "diffusion",
+        *(NETWORK.get(e, e) for e in filled.extractors or ()),
+        *proposal_networks(filled.proposals, networks.preset),
+    ]
     used = list(dict.fromkeys(used))
     networks.prepare(used)  # before a picture is drawn
     about: dict[str, Any] = {
