@@ -33,7 +33,8 @@ from segwright.weights import Networks, load
 POOL = (
     (("dog", (1, 2, 3)),),
     True, 0.5, 0.9, 2, 100, 448, ("a {}",), ("clip",), ("sd",), (), ((8, 1.0),), "clip", "none", "paper", "caption", "standardised",
-    "average", "threshold", "value", "softmax", "probabilities", "published", "crop", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other",
+    "average", "threshold", "value",
+    "softmax", "probabilities", "published", "crop", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other",
     (("dog", (1, 2, 3)),), FeatureSettings(timestep=7), SamplingSettings(steps=7), InversionSettings(7),
 )  # fmt: skip
 

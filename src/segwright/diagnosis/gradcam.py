@@ -78,7 +78,9 @@ def measure(networks: Networks, subject: Subject, settings: DiagnoseSettings) ->
     """Pixels hit and joined, word by word: for each prompt at each threshold, and for the picture's centre."""
     size, record = _size(subject.image), {}
     for prompt in settings.prompts:
-        maps = F.interpolate(word_cams(networks, subject.image, subject.words, prompt, settings.score)[None], size, mode="bilinear")[0]
+        maps = F.interpolate(
+            word_cams(networks, subject.image, subject.words, prompt, settings.score)[None], size, mode="bilinear"
+        )[0]
         stretched = min_max(maps).cpu().numpy()
         for threshold in THRESHOLDS:
             record[f"{prompt} > {threshold}"] = _counts(subject, [m > threshold for m in stretched])

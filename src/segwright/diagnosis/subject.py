@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.errors import InputError
-from segwright.models.ddim import nearest, timesteps
 from segwright.models.clip_dense import SCORES
+from segwright.models.ddim import nearest, timesteps
 from segwright.models.tokens import word_places
 from segwright.types import SEEDS, Image, check_seed
 from segwright.weights import Networks

@@ -167,7 +167,7 @@ def _lines(name: str, options: Options) -> Iterator[Line]:
     file, key = name.split("/")
     paper, found = _read(file), _read(file)["tables"][key]
     opened: dict[tuple[str, str | None], Dataset] = {}
-    common = {key: paper[key] for key in ("preset", "protocol", "refined_on", "refiners", "by_profile") if key in paper}
+    common = common_of(paper)
     for row in found["rows"]:
         if options.data == "mini":  # one run stands for all columns
             yield _line({**common, **row, **row.get("mini", {})}, "mini", row["published"], options, opened)
@@ -175,6 +175,11 @@ def _lines(name: str, options: Options) -> Iterator[Line]:
         for column, value in row["published"].items():
             if options.data in (None, column):
                 yield _line({**common, **row}, column, value, options, opened)
+
+
+def common_of(paper: Mapping[str, Any]) -> dict[str, Any]:
+    """What all rows of a paper's tables have."""
+    return {key: paper[key] for key in ("preset", "protocol", "refined_on", "refiners", "by_profile") if key in paper}
 
 
 def _line(

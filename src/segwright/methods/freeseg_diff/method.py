@@ -150,7 +150,8 @@ class FreeSegDiff(Method):
 
     def regions(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[tuple[Tensor, Clustering, Tensor]]:
         """Features, clusters and regions of each photo; no word changes them."""
-        features = self.features(images, chosen)
+        worded = self.settings.backbone == "diffusion" and "logits" in self.feature_settings.kind.split("+")
+        features = self._by_words(images, chosen) if worded else self.features(images, chosen)
         clusterings = self._clusterings(features, [self._count(c) for c in chosen])
         return [(f, c, self.outline(i, c)) for i, f, c in zip(images, features, clusterings, strict=True)]
 
@@ -159,12 +160,12 @@ class FreeSegDiff(Method):
         extra = self.settings.extra_clusters
         return self.settings.clusters if extra is None else max(1, len(chosen.candidates) + extra)
 
-    def _clusterings(self, features: Sequence[Tensor], counts: Sequence[int]) -> list[Clustering]:
+    def _clusterings(self, features: Tensor | list[Tensor], counts: Sequence[int]) -> list[Clustering]:
         """All photos at once where they are alike; the results are the same."""
-        how = {"restarts": self.settings.restarts, "seed": self.settings.seed}
-        if len({(f.shape, count) for f, count in zip(features, counts, strict=True)}) == 1:
-            return kmeans(torch.stack(list(features)), counts[0], **how)
-        return [kmeans(f, count, **how)[0] for f, count in zip(features, counts, strict=True)]
+        restarts, seed = self.settings.restarts, self.settings.seed
+        if isinstance(features, Tensor) and len(set(counts)) == 1:
+            return kmeans(features, counts[0], restarts, seed=seed)
+        return [kmeans(f, count, restarts, seed=seed)[0] for f, count in zip(features, counts, strict=True)]
 
     def choose(self, images: Sequence[Image], vocabulary: tuple[str, ...] | None) -> list[Chosen]:
         """Captions -> keywords -> the words that are believed to be in each photo (Sec. 3.1.1)."""
@@ -173,8 +174,8 @@ class FreeSegDiff(Method):
         background, captions = settings.background, settings.prompt != "empty"
         return choose(self.networks, images, vocabulary, settings.candidates, background, captions=captions, how=nouns)
 
-    def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Sequence[Tensor]:
-        """(C, h, w) float32 of each photo (Sec. 3.1.2; other backbones: Table 3)."""
+    def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Tensor:
+        """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""
         networks, settings = self.networks, self.feature_settings
         if self.settings.backbone == "clip":
             return _wide(networks.clip.patch_features(images, self.settings.layer), settings.size)
@@ -184,13 +185,16 @@ class FreeSegDiff(Method):
         if self.settings.backbone == "rgb":
             return torch.nn.functional.adaptive_avg_pool2d(pixels, settings.size)
         prompts = [c.caption or "" for c in chosen] if self.settings.prompt == "caption" else None
-        if "logits" not in settings.kind.split("+"):
-            return networks.diffusion.features(pixels, settings, prompts, self.settings.seed)
-        found = []
-        for i, c in enumerate(chosen):  # one channel a head and word: photos of unlike words are no batch
-            one = None if prompts is None else prompts[i : i + 1]
-            named = c.words or c.prompts or ("",)
-            found.append(networks.diffusion.features(pixels[i : i + 1], settings, one, self.settings.seed, names=named)[0])
+        return networks.diffusion.features(pixels, settings, prompts, self.settings.seed)
+
+    def _by_words(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[Tensor]:
+        """(C, h, w) of each photo, where features have a channel a head and word: photos of unlike words are no batch."""
+        diffusion, found = self.networks.diffusion, []
+        for image, c in zip(images, chosen, strict=True):
+            prompts = [c.caption or ""] if self.settings.prompt == "caption" else None
+            names = c.words or c.prompts or ("",)
+            pixels = diffusion.pixels([image])
+            found.append(diffusion.features(pixels, self.feature_settings, prompts, self.settings.seed, names=names)[0])
         return found
 
     @property
