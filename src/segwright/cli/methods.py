@@ -56,8 +56,8 @@ def profile_lines(kind: Any) -> list[str]:
         rows = {name: (p.values if data is None else p.data.get(data, {})) for name, p in kind.profiles.items()}
         out += [] if data is None else [f"  - on {data}:"]
         for path in dict.fromkeys(path for there in rows.values() for path in there):
-            out += [f"    {path}", *_said("default", own.get(path, "as chosen"), "")]
-            out += [line for name, there in rows.items() for line in _said(name, *_value(there, path))]
+            out += [f"    {path}", *_cell("default", own.get(path, "as chosen"), "")]
+            out += [line for name, there in rows.items() for line in _cell(name, *_value(there, path))]
     notes = (f"{name}: {profile.note}" for name, profile in kind.profiles.items() if profile.note)
     return out + [line for note in notes for line in textwrap.wrap(note, WIDTH, initial_indent="    ", subsequent_indent="    ")]
 
@@ -67,7 +67,7 @@ def _value(rows: Any, path: str) -> tuple[str, str]:
     return (as_text(rows[path][0]), rows[path][1]) if path in rows else ("as the default", "")
 
 
-def _said(name: str, value: str, source: str) -> list[str]:
+def _cell(name: str, value: str, source: str) -> list[str]:
     shown = (value if len(value) <= CUT else f"{value[:CUT]}...") or "none"
     text = f"{name:10} {shown:24} {source}".rstrip()
     return textwrap.wrap(text, WIDTH, initial_indent="      ", subsequent_indent=" " * 42, drop_whitespace=True)
