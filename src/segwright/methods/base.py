@@ -344,6 +344,11 @@ class Then(Method):
     name: ClassVar = "then"
 
     @property
+    def takes_synonyms(self) -> bool:  # type: ignore[override]
+        """As the method's."""
+        return self.method.takes_synonyms
+
+    @property
     def networks(self) -> Networks:  # type: ignore[override]
         return self.method.networks
 
