@@ -242,7 +242,8 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
         WeightsError: there is no such preset.
     """
     name = job["method"]
-    preset = options.preset or ("mini" if data == "mini" else None)
+    profile = options.profile if options.profile in find_method(name).profiles else None
+    preset = options.preset or ("mini" if data == "mini" else None if profile else job["preset"])
     extras: dict[str, Any] = {**job.get("networks", {}), **options.networks}
     if "support" in find_method(name).options:
         extras["support"] = job.get("support", {})
@@ -255,7 +256,7 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
     others = None if preset is not None or not then else {"preset": job["preset"], **job.get("refined_on", {})}
     spec = MethodSpec(
         name, preset, options.device, options.dtype, _settings(job, options.profile), extras, then,
-        profile=options.profile, data=data, then_on=others,
+        profile=profile, data=data, then_on=others,
     )  # fmt: skip
     return spec.with_texts(options.settings)
 
