@@ -9,7 +9,7 @@ import pytest
 
 from segwright.datasets import DATASETS
 from segwright.errors import InputError
-from segwright.evaluation.tables import FILES, Options, _gain, _read, check_weights, common_of, method_of, names, table, text
+from segwright.evaluation.tables import FILES, Options, _gain, _read, common_of, method_of, names, table, text
 from segwright.methods import METHODS, find_method
 from segwright.methods.base import MethodSpec
 from segwright.presets import PRESETS
@@ -90,20 +90,17 @@ def test_gain_is_the_mean_over_photos_in_the_range() -> None:
         _gain([0.5], [0.5], [0, 0.4])
 
 
-def test_a_row_asks_for_exactly_its_own_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_asks_for_exactly_its_own_networks() -> None:
     """SCLIP's row wants CLIP B/16 alone, refined by G4Seg SD 2.1 and B/16; OVDiff's SD 1.5, B/16 and DINO; nothing is fetched."""
     from segwright.evaluation import tables
 
-    asked: list[str] = []
-    monkeypatch.setattr(tables, "cached", lambda part: asked.append(part.repo))
     paper, options = _read("g4seg"), Options(None, None, Path(), None, "cpu", "float32", None, None, 1, 1, None, (), {}, False)
 
     def wanted(file: str, key: str, name: str) -> set[str]:
         paper = _read(file)
         row = next(r for r in paper["tables"][key]["rows"] if r["row"] == name)
-        asked.clear()
-        check_weights(method_of({**common_of(paper), **row}, "voc", options))
-        return {repo.partition("/")[2] for repo in asked}
+        parts = tables._parts(method_of({**common_of(paper), **row}, "voc", options))
+        return {part.repo.partition("/")[2] for part in parts}
 
     assert wanted("g4seg", "I", "SCLIP") == {"clip-vit-base-patch16"}
     assert wanted("g4seg", "I", "G4Seg+SCLIP") == {"clip-vit-base-patch16", "stable-diffusion-2-1"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from segwright.cli.listed import METHOD_NAMES, PRESET_NAMES, REFINER_NAMES, Listed, add_listed
@@ -30,9 +31,13 @@ def add_networks(command: argparse.ArgumentParser) -> None:
     add_listed(command, PRESET_NAMES, "--preset", help="%(listed)s or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    add_single(command)
+
+
+def add_single(command: argparse.ArgumentParser, kinds: Sequence[str] = SINGLE) -> None:
     single = command.add_argument_group("single networks in place of the preset's")
     tables = {"diffusion": "DIFFUSION", "clip": "CLIPS", "captioner": "CAPTIONERS", "vit": "VITS"}
-    for kind in SINGLE:
+    for kind in kinds:
         about = ", with the settings that go with it" if kind == "diffusion" else ""
         add_listed(single, Listed(f"segwright.presets:{tables[kind]}"), f"--{kind}", metavar="N", help=f"of %(listed)s{about}")
 
@@ -50,7 +55,7 @@ def add_profile(command: argparse.ArgumentParser) -> None:
 
 def networks(options: argparse.Namespace) -> dict[str, Any]:
     """The single networks that were chosen, as ``segwright.load`` takes them."""
-    return {kind: name for kind in SINGLE if (name := getattr(options, kind)) is not None}
+    return {kind: name for kind in SINGLE if (name := getattr(options, kind, None)) is not None}
 
 
 def add_method(command: argparse.ArgumentParser) -> None:
@@ -114,7 +119,6 @@ def method_spec(options: argparse.Namespace) -> Any:
         raise InputError(f"{_flag(twice[0])} and --set {twice[0]} say the same; give one of them")
     own = [f"{name}={str(value).lower() if value is True else value}" for name, value in flags.items()]
     spec = spec.with_texts(own).with_texts(options.settings)
-    fetch_first(options, spec)
     return spec
 
 
@@ -123,12 +127,15 @@ def _flag(name: str) -> str:
 
 
 def method(options: argparse.Namespace) -> Any:
-    """The method asked for, with the settings that were given.
+    """The method asked for, with the settings that were given, its weights fetched.
 
     Raises:
         InputError: as ``method_spec``.
+        WeightsError: as ``fetch_first``.
     """
-    return method_spec(options).load()
+    spec = method_spec(options)
+    fetch_first(options, spec)
+    return spec.load()
 
 
 def fetch_first(options: argparse.Namespace, spec: Any) -> None:
@@ -137,15 +144,7 @@ def fetch_first(options: argparse.Namespace, spec: Any) -> None:
     Raises:
         WeightsError: they cannot be had.
     """
-    from segwright.fetching import prefetch
-    from segwright.refine.pipeline import parse_refiners
-
-    words = any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary"))
-    spec = spec.filled()
-    row = parse_refiners(spec.kind.checked(spec.settings).refine, spec.kind.refiners)
-    given = {**spec.settings, "refine": ",".join(refiner.name for refiner in row) or None}
-    single = {kind: name for kind, name in spec.extras.items() if kind in SINGLE}
-    prefetch(spec.name, spec.preset, spec.dtype, given, words, single=single)
+    spec.fetch(any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary")))
 
 
 def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -20,7 +21,7 @@ import numpy as np
 
 from segwright.datasets import open_dataset
 from segwright.datasets.dataset import Dataset
-from segwright.errors import InputError, OutputError, SegwrightError
+from segwright.errors import InputError, OutputError, SegwrightError, WeightsError
 from segwright.evaluation.figures import photo_score
 from segwright.evaluation.protocols import PAPERS, find_protocol
 from segwright.evaluation.report import percent
@@ -29,8 +30,9 @@ from segwright.evaluation.store import PHOTOS, parse_records
 from segwright.files.disk import write_all
 from segwright.files.record import encode_record
 from segwright.methods import find_method
-from segwright.methods.base import MethodSpec, split_companions
-from segwright.models.hub import cached
+from segwright.methods.base import MethodSpec
+from segwright.models import hub
+from segwright.models.hub import Part
 from segwright.refine.pipeline import parse_refiners
 from segwright.settings import merged
 from segwright.weights import load
@@ -152,6 +154,7 @@ def table(
     single = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
     running = (limit, split, workers, batch, bank, tuple(settings), {k: v for k, v in single.items() if v is not None}, progress)
     options = Options(place, data, Path(out), preset, device, dtype, *running, profile=profile or PROFILE)
+    _fetch(name, options)
     lines = list(_lines(name, options))
     about = {"table": name, "data": data, "lines": [vars(line) for line in lines]}
     stem = Path(out) / name.replace("/", "-")
@@ -163,18 +166,50 @@ def table(
     return lines
 
 
-def _lines(name: str, options: Options) -> Iterator[Line]:
+def _fetch(name: str, options: Options) -> None:
+    """Fetch all weights that rows with data will ask for, with one total. What cannot be had is said here, and in its rows."""
+    opened: dict[tuple[str, str | None], Dataset] = {}
+    parts: list[Part] = []
+    for job, data, _ in _jobs(name, options):
+        with suppress(SegwrightError):  # each row says for itself why it cannot be run
+            if "missing" not in job:
+                parts += _parts(method_of(job, _job_dataset(job, data, options, opened).name, options))
+    try:
+        if parts:
+            hub.fetch(parts, hub.Fetching(options.dtype != "float32"))
+    except WeightsError as error:
+        hub.print_to_stderr(f"segwright: {error}")
+
+
+def _parts(spec: MethodSpec) -> list[Part]:
+    """Exactly the repositories that a row opens, its refiners' own among them."""
+    first = spec if spec.then_on is None else replace(spec, then=())
+    networks, kinds, generator = first.needs(words=True)
+    found = networks.parts(kinds, generator)
+    if spec.then_on is not None:
+        behind = load(**{"device": "cpu", "dtype": spec.dtype, **spec.then_on})
+        found += behind.parts(tuple(kind for refiner in spec.then for kind in refiner.kinds))
+    return found
+
+
+def _jobs(name: str, options: Options) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
+    """Each figure's row, data set, and published value."""
     file, key = name.split("/")
     paper, found = _read(file), _read(file)["tables"][key]
-    opened: dict[tuple[str, str | None], Dataset] = {}
     common = common_of(paper)
     for row in found["rows"]:
         if options.data == "mini":  # one run stands for all columns
-            yield _line({**common, **row, **row.get("mini", {})}, "mini", row["published"], options, opened)
+            yield {**common, **row, **row.get("mini", {})}, "mini", row["published"]
             continue
         for column, value in row["published"].items():
             if options.data in (None, column):
-                yield _line({**common, **row}, column, value, options, opened)
+                yield {**common, **row}, column, value
+
+
+def _lines(name: str, options: Options) -> Iterator[Line]:
+    opened: dict[tuple[str, str | None], Dataset] = {}
+    for job, data, published in _jobs(name, options):
+        yield _line(job, data, published, options, opened)
 
 
 def common_of(paper: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +225,7 @@ def _line(
     try:
         if "missing" in job:
             return Line(job["row"], data, shown, {}, missing=job["missing"], note=note)
-        dataset = _dataset(data, options.split or (None if data == "mini" else job.get("split")), options, opened)
+        dataset = _job_dataset(job, data, options, opened)
         measured, interval = _measured(job, dataset, options)
     except OutputError:
         raise
@@ -199,7 +234,8 @@ def _line(
     return Line(job["row"], data, shown, measured, interval, note=note)
 
 
-def _dataset(data: str, split: str | None, options: Options, opened: dict[tuple[str, str | None], Dataset]) -> Dataset:
+def _job_dataset(job: Mapping[str, Any], data: str, options: Options, opened: dict[tuple[str, str | None], Dataset]) -> Dataset:
+    split = options.split or (None if data == "mini" else job.get("split"))
     if (data, split) not in opened:
         opened[data, split] = open_dataset(data, None if data == "mini" else options.root, split)
     return opened[data, split]
@@ -207,7 +243,8 @@ def _dataset(data: str, split: str | None, options: Options, opened: dict[tuple[
 
 def _measured(job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, float], tuple[float, float] | None]:
     spec = method_of(job, dataset.name, options)
-    check_weights(spec.for_data(dataset.name))
+    for part in _parts(spec.for_data(dataset.name)):
+        hub.cached(part, options.dtype != "float32")  # raises where it could not be fetched
     done = _run(spec, job, dataset, options)
     if "range" in job:
         before = _run(replace(spec, then=()), job, dataset, options)
@@ -267,27 +304,6 @@ def _settings(job: Mapping[str, Any], profile: str) -> dict[str, Any]:
     kind = settings.get("features", {}).get("kind")
     known = job.get("by_profile", {}).get(profile, {})
     return merged(settings, {"features": {**settings["features"], "kind": known[kind]}}) if kind in known else settings
-
-
-def check_weights(spec: MethodSpec) -> None:
-    """Nothing is fetched for a table: exactly the networks that a row will open must be on this machine.
-
-    Raises:
-        WeightsError: one of them is not.
-    """
-    filled, kind = spec.filled(), spec.kind
-    companions = split_companions(filled.extras)[0]
-    networks = kind.open_networks(filled.preset, "cpu", spec.dtype, **companions)
-    settings = kind.checked(filled.settings, networks.preset)
-    wanted = [
-        (networks, one) for one in (*kind.opens(networks.preset, settings, True), *kind.opens_for(networks.preset, filled.extras))
-    ]
-    behind = networks if spec.then_on is None else load(**{"device": "cpu", "dtype": spec.dtype, **spec.then_on})
-    wanted += [(behind, one) for refiner in spec.then for one in refiner.kinds]
-    for owner, one in wanted:
-        part = owner.part(one)
-        if part is not None:
-            cached(part)
 
 
 def _run(spec: MethodSpec, job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, Any], list[float]]:

@@ -233,11 +233,15 @@ class Method(ABC):
         return ()
 
     @classmethod
+    def draws_with(cls, options: Mapping[str, Any]) -> str | None:
+        """The few-step weights (``segwright.presets.FEW_STEPS``) that options of ``load`` ask for; most methods draw nothing."""
+        return None
+
+    @classmethod
     def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
-        """``asks_for``, and what the refiners of the settings ask for; in the order of ``NETWORKS``."""
+        """``asks_for``, what the refiners of the settings ask for, and what comes with these; in the order of ``NETWORKS``."""
         row = parse_refiners(settings.refine, cls.refiners)
-        kinds = {*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)}
-        return tuple(kind for kind in NETWORKS if kind in kinds)
+        return preset.companions((*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)))
 
     def uses(self, words: bool | None = None) -> tuple[str, ...]:
         """The kinds of networks on which a result can depend.
@@ -491,6 +495,29 @@ class MethodSpec:
         other = None if self.then_on is None else load(**{"device": device, "dtype": self.dtype, **self.then_on})
         return Then(loaded, self.then, other)
 
+    def needs(self, words: bool) -> tuple[Networks, tuple[str, ...], str | None]:
+        """The networks as the method opens them, the kinds of which it will ask for, and its few-step weights, if any.
+
+        Args:
+            words: a vocabulary is given.
+        """
+        spec = self.filled()
+        single, options = split_companions(spec.extras)
+        networks = spec.kind.open_networks(spec.preset, "cpu", spec.dtype, **single)
+        kinds = spec.kind.opens(networks.preset, spec.kind.checked(spec.settings, networks.preset), words)
+        kinds = tuple(dict.fromkeys((*kinds, *spec.kind.opens_for(networks.preset, options))))
+        behind = (kind for refiner in self.then for kind in refiner.kinds)
+        return networks, networks.preset.companions((*kinds, *behind)), self.kind.draws_with(options)
+
+    def fetch(self, words: bool) -> None:
+        """Fetch all weights that the method will ask for, before any of its work is done; nothing to do for folders.
+
+        Raises:
+            WeightsError: they cannot be had, or a folder lacks them.
+        """
+        networks, kinds, generator = self.needs(words)
+        networks.prepare(kinds, generator=generator)
+
     def prepare(self, words: Sequence[str]) -> None:
         """Make what the method makes once for words, before several processes want it; on the CPU if the device is not here."""
         self._anywhere().prepare(words)
@@ -561,6 +588,9 @@ class Loaded:
     def portable(self) -> bool:
         """It cannot be sent to other processes with its networks."""
         return False
+
+    def fetch(self, words: bool) -> None:
+        """Its networks are its own business."""
 
     @property
     def of_profile(self) -> Mapping[str, Any]:

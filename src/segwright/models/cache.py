@@ -21,6 +21,7 @@ MOST = 512 * 2**20  # bytes
 # Kind of network -> calls whose results depend on their arguments alone.
 CALLS = {
     "diffusion": ("features",),
+    "tiny_vae": (),
     "clip": ("embed_images", "embed_masked", "patch_features", "keys"),
     "captioner": ("caption", "published"),
     "vit": ("features", "keys"),
