@@ -193,7 +193,7 @@ class DiffSegmenter(Segmenter):
         longest = int(diffusion.text_encoders[0].config.max_position_embeddings)
         prompts = word_prompts(diffusion.tokenizers[0], words, longest, opening, closing=closing)
         recorded = self._recorders()[2]
-        sites = [s for s in find_sites(diffusion.unet) if s.module in recorded]
+        sites = [s for s in find_sites(diffusion.unet) if s.module in recorded and s.kind in ("cross", "attention")]
         empty, maps = diffusion.embed([""]).tokens[0], []
         for prompt, row, heads in passes(
             diffusion, latents, settings.timestep, prompts, sites, factor=settings.emphasis, origin=empty

@@ -24,7 +24,7 @@ from segwright.methods.ovdiff.attribution import attribution_masks, proposal_mas
 from segwright.methods.ovdiff.averaging import PARTS, build_sides
 from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, write_tensors
 from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
-from segwright.methods.ovdiff.proposals import PROPOSALS, propose
+from segwright.methods.ovdiff.proposals import PROPOSALS, proposal_networks, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
 from segwright.presets import FEW_STEPS, Preset
