@@ -9,15 +9,16 @@ import pytest
 
 from segwright.datasets import DATASETS
 from segwright.errors import InputError
-from segwright.evaluation.tables import FILES, Options, _gain, _read, method_of, names, table, text
+from segwright.evaluation.tables import FILES, Options, _gain, _read, common_of, method_of, names, table, text
 from segwright.methods import METHODS, find_method
 from segwright.methods.base import MethodSpec
+from segwright.presets import PRESETS
 
 PAPERS = Path(__file__).resolve().parents[3] / "shared" / "papers"
 EXPECTED = (
     [f"freeseg-diff/{n}" for n in range(1, 8)]
     + [f"ovdiff/{n}" for n in ("1", "2", "3", "4", "fig4")]
-    + [f"g4seg/{n}" for n in ("I", "III", "IV", "VII", "IX", "XI", "fig4")]
+    + [f"g4seg/{n}" for n in ("I", "II", "III", "IV", "VII", "VIII", "IX", "XI", "fig4")]
 )
 
 
@@ -36,7 +37,7 @@ def test_every_row_can_be_run_or_says_why_not(name: str) -> None:
         assert ("method" in row) != ("missing" in row)
         assert set(row["published"]) <= set(DATASETS)
         for data in ("voc", "mini"):
-            job = {"preset": paper["preset"], **row, **(row.get("mini", {}) if data == "mini" else {})}
+            job = {**common_of(paper), **row, **(row.get("mini", {}) if data == "mini" else {})}
             if "missing" in job:
                 assert len(job["missing"]) > 10
             elif job["method"] in METHODS:
@@ -46,7 +47,8 @@ def test_every_row_can_be_run_or_says_why_not(name: str) -> None:
                 assert isinstance(spec, MethodSpec)
                 known = {f.name for f in fields(find_method(spec.name).Settings)}
                 assert set(spec.settings) <= known
-                assert spec.preset == ("mini" if data == "mini" else job["preset"])
+                assert spec.preset == ("mini" if data == "mini" else None), "else the profile's"
+                assert spec.filled().preset in PRESETS
 
 
 @pytest.mark.skipif(not PAPERS.is_dir(), reason="../shared/papers is not here")
@@ -86,3 +88,27 @@ def test_gain_is_the_mean_over_photos_in_the_range() -> None:
     assert _gain([0.1, 0.5, 0.9, 1.0], [0.2, 0.4, 0.9, 0.8], [0.8, 1]) == pytest.approx(-0.1)
     with pytest.raises(InputError, match="no photo's coarse mask"):
         _gain([0.5], [0.5], [0, 0.4])
+
+
+def test_a_row_asks_for_exactly_its_own_networks() -> None:
+    """SCLIP's row wants CLIP B/16 alone, refined by G4Seg SD 2.1 and B/16; OVDiff's SD 1.5, B/16 and DINO; nothing is fetched."""
+    from segwright.evaluation import tables
+
+    paper, options = _read("g4seg"), Options(None, None, Path(), None, "cpu", "float32", None, None, 1, 1, None, (), {}, False)
+
+    def wanted(file: str, key: str, name: str) -> set[str]:
+        paper = _read(file)
+        row = next(r for r in paper["tables"][key]["rows"] if r["row"] == name)
+        parts = tables._parts(method_of({**common_of(paper), **row}, "voc", options))
+        return {part.repo.partition("/")[2] for part in parts}
+
+    assert wanted("g4seg", "I", "SCLIP") == {"clip-vit-base-patch16"}
+    assert wanted("g4seg", "I", "G4Seg+SCLIP") == {"clip-vit-base-patch16", "stable-diffusion-2-1"}
+    assert wanted("g4seg", "I", "DiffSegmenter") == {
+        "stable-diffusion-v1-5", "blip-image-captioning-large", "clip-vit-base-patch32",
+    }  # fmt: skip
+    assert wanted("ovdiff", "1", "OVDiff") == {"stable-diffusion-v1-5", "clip-vit-base-patch16", "dino-vitb8"}
+    first = [table["rows"][0]["row"] for table in paper["tables"].values()]
+    assert all("SCLIP B/16" in row for row in first)
+    spec = method_of({**common_of(paper), **paper["tables"]["I"]["rows"][-2]}, "context", options)
+    assert spec.then[0].settings()["reach"] is None

@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from segwright.errors import InputError
-from segwright.methods.diffsegmenter import DiffSegmenter, DiffSegmenterSettings, weigh, word_map
+from segwright.methods.diffsegmenter import DiffSegmenter, DiffSegmenterSettings, weigh, with_verb, word_map
 from segwright.metrics import confusion, miou
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
@@ -129,3 +129,17 @@ def test_what_does_not_fit_is_refused(mini: Networks) -> None:
             DiffSegmenterSettings(**settings)
     with pytest.raises(InputError, match="no cross-attention at resolutions"):
         DiffSegmenter(mini, DiffSegmenterSettings(candidates="none", weights=((64, 1.0),)))(np.zeros((9, 9, 3), np.uint8), ["dog"])
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "expected"),
+    [("a photograph of a dog running fast", "dog", (5, 6)), ("a photograph of a dog on grass", "dog", (5,)),
+     ("a photograph of a sofa", "sofa", (5,)), ("a photograph of a potted plant hanging", "potted plant", (5, 6, 7))],
+)  # fmt: skip
+def test_a_word_in_ing_right_after_the_class_counts_with_it(text: str, word: str, expected: tuple[int, ...]) -> None:
+    """Published: tokens 4 and 5 of "a photograph of X Y" where Y ends in "ing"."""
+    tokens = ["", *text.split()]
+    first = next(i for i in range(len(tokens)) if tokens[i : i + len(word.split())] == word.split())
+    places = tuple(range(first, first + len(word.split())))
+    assert with_verb(text, places, word, 77) == expected
+    assert with_verb(text, places, word, places[-1] + 1) == places  # the context ends there

@@ -9,11 +9,13 @@ import torch
 
 from segwright.errors import InputError
 from segwright.methods.sclip import SCLIP, SCLIPSettings, demote
+from segwright.methods.segmenter import by_word, sliding
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
 from segwright.models.clip_dense import dense_features, pixels
 from segwright.weights import Networks, load
 from segwright.words.presence import Chosen
+from segwright.words.vocabulary import check_words
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,32 @@ def test_on_a_scene_with_and_without_its_labels() -> None:
 def test_bad_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         SCLIPSettings(**settings)
+
+
+def test_a_class_of_several_names_takes_the_strongest_before_its_area_is_counted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Against a slow twin: softmax over all names, each class its strongest name, then area and threshold of classes."""
+    folder = tmp_path_factory.mktemp("preset")
+    tiny.clip(folder / "clip")
+    networks = load(folder, "cpu")
+    clip = networks.clip
+    generator = torch.Generator().manual_seed(3)
+    for p in clip.model.parameters():
+        p.add_(0.25 * torch.randn(p.shape, generator=generator))
+    photo = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    settings = SCLIPSettings(templates=("a {}",), background=("sky", "wall"), scale=0.3, threshold=0.2, area=0.2)
+    method = SCLIP(networks, settings)
+    words = check_words(["person; man; woman", "dog"])
+    found = method(photo, words)
+    names, owner = ("person", "man", "woman", "dog", "sky", "wall"), (1, 1, 1, 2, 0, 0)
+    texts = clip.embed_texts(names, ("a {}",))
+
+    def logits_of(windows: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("bdhw,td->bthw", dense_features(clip, windows, "correlative", True).features, texts)
+
+    cosines = sliding(clip, photo, settings.short, settings.window, settings.stride, logits_of=logits_of)
+    probabilities = (0.3 * clip.logit_scale * cosines).softmax(0)
+    classes = torch.stack([torch.stack([p for p, o in zip(probabilities, owner, strict=True) if o == c]).amax(0) for c in range(3)])
+    torch.testing.assert_close(by_word(probabilities, torch.tensor([0, 0, 0, 1]), 2)[:2], classes[1:], rtol=0, atol=0)
+    wanted = demote(classes, 0.2, 0.2)
+    assert found.words == ("person", "dog")
+    assert set(found.scores.labels) == {0, *wanted.argmax(0).unique().tolist()}  # type: ignore[union-attr]

@@ -51,3 +51,28 @@ def test_bad_numbers_are_refused() -> None:
         prefilter(torch.ones(5), (), embed)
     with pytest.raises(InputError, match="at most"):
         prefilter(torch.ones(5), WORDS, embed, most=17)
+
+
+def test_prompts_follow_falling_probability_when_more_than_eta_pass() -> None:
+    """Published: torch.topk's order names the words of a prompt; within eta, the vocabulary's order does."""
+    vectors = {"a w0": 0.1, "a w1": 0.9, "a w2": 0.5, "a w3": 0.7}
+    asked: list[str] = []
+
+    def embed(texts: Sequence[str]) -> torch.Tensor:
+        asked.extend(texts)
+        return torch.tensor([[vectors.get(text, 0.0) + 2 * (text.count("and") == 1 and "w1" in text), 0.0] for text in texts])
+
+    words = ["w0", "w1", "w2", "w3"]
+    found = prefilter(torch.tensor([1.0, 0.0]), words, embed, most=1)
+    assert found.kept == (1,)
+    asked.clear()
+    assert prefilter(torch.tensor([1.0, 0.0]), [f"w{i}" for i in range(4)], embed, most=2).kept == (1, 3)
+    passed = sum(p >= 1 / 4 for p in found.probabilities)
+    assert "a w1 and a w3" in asked
+    assert passed == 2
+    vectors |= {"a w0": 0.85, "a w3": 0.84}
+    asked.clear()
+    kept = prefilter(torch.tensor([1.0, 0.0]), words, embed, most=2).kept
+    assert "a w1 and a w0" in asked
+    assert "a w0 and a w1" not in asked
+    assert kept == (0, 1)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from segwright.cli.listed import DATASET_NAMES, add_listed
-from segwright.cli.options import EPILOG, add_method, add_networks, add_set, method_spec, networks, split, vocabulary
+from segwright.cli.options import EPILOG, add_method, add_networks, add_profile, add_set, method_spec, networks, split, vocabulary
 
 
 def add(commands: Any) -> None:
@@ -62,6 +62,7 @@ def _add_table(commands: Any) -> None:
     _add_running(command)
     add_set(command, "a setting in every row, instead of the table's; any number of times")
     add_networks(command)
+    add_profile(command)
     command.add_argument("-o", "--out", default="segwright-tables", metavar="DIR", help="default: segwright-tables")
     command.set_defaults(run=_table)
 
@@ -125,6 +126,7 @@ def _table(options: argparse.Namespace) -> int:
         bank=options.bank,
         progress=None,
         settings=options.settings,
+        profile=options.profile,
         **networks(options),
     )
     print(text(options.name, lines), end="")

@@ -48,6 +48,12 @@ def add_set(command: argparse.ArgumentParser, help: str) -> None:
     command.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help=help)
 
 
+def add_profile(command: argparse.ArgumentParser) -> None:
+    """``--as paper`` and ``--as published``."""
+    about = "networks and settings as the paper, or as its published code, has them; what else is given goes before"
+    command.add_argument("--as", dest="profile", choices=("paper", "published"), help=about)
+
+
 def networks(options: argparse.Namespace) -> dict[str, Any]:
     """The single networks that were chosen, as ``segwright.load`` takes them."""
     return {kind: name for kind in SINGLE if (name := getattr(options, kind, None)) is not None}
@@ -61,6 +67,7 @@ def add_method(command: argparse.ArgumentParser) -> None:
     add_networks(command)
     about = "%(listed)s or package.module:Class (default: %(default)s)"
     add_listed(command, METHOD_NAMES, "--method", default=DEFAULT, metavar="M", help=about)
+    add_profile(command)
     about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
     add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
     about = "after the refiners, parts of fewer pixels take the label around them; 0: all stay (default: the method's own)"
@@ -102,7 +109,10 @@ def method_spec(options: argparse.Namespace) -> Any:
     """
     from segwright.methods.base import MethodSpec
 
-    spec = MethodSpec(options.method, options.preset, options.device, options.dtype, extras=networks(options))
+    spec = MethodSpec(
+        options.method, options.preset, options.device, options.dtype, extras=networks(options), profile=options.profile
+    )
+    spec = spec.for_data(options.data) if getattr(options, "data", None) is not None else spec
     flags = {name: value for name in (*SETTINGS, *OPTIONS) if (value := getattr(options, name, None)) is not None}
     known = {*spec.kind.options, *spec.kind.settings_tree()}
     if foreign := ", ".join(_flag(name) for name in flags if name not in known):

@@ -67,7 +67,7 @@ def make_cases(networks: Networks, subjects: Sequence[Subject], settings: Diagno
     """
     diffusion, sampling = networks.diffusion, networks.preset.sampling
     embedding = diffusion.embed([s.prompt for s in subjects])
-    negative = diffusion.embed([sampling.negative] * len(subjects))
+    negative = diffusion.embed([settings.negative] * len(subjects))
     guidance = sampling.guidance if settings.guidance is None else settings.guidance
     clean = diffusion.encode(diffusion.pixels([s.image for s in subjects]))
     start = torch.cat([_noise(clean[:1], seed) for seed in seeds])

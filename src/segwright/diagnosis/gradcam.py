@@ -1,7 +1,7 @@
 """Grad-CAM of CLIP (Figs. 1 and 2): each word's map, its binary threshold, and what the prompt changes.
 
 Section 3.1: Grad-CAM of the features before the last attention layer, as in CLIP-ES; prompts "a photo of classname". What is
-differentiated is the word's own logit, from the mean of all patch tokens: on training scenes of preset mini this found
+differentiated by default is the word's own logit, from the mean of all patch tokens: on training scenes of preset mini this found
 things better than the class token, and better than CLIP-ES's softmax over words and background.
 """
 
@@ -20,6 +20,8 @@ from segwright.diagnosis.report import NOWRAP, Section, Shot, cut_out, heat_over
 from segwright.diagnosis.statistics import correlation
 from segwright.diagnosis.subject import DiagnoseSettings, Subject
 from segwright.files.html import enlarged
+from segwright.methods.clip_es import BACKGROUND_25
+from segwright.methods.segmenter import background_words
 from segwright.models.clip_dense import grad_cam, min_max, patch, pixels
 from segwright.types import Image
 from segwright.weights import Networks
@@ -30,13 +32,14 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 CENTRE = 0.5  # axes of the ellipse that stands for the picture's centre, in sides (best of 0.3 .. 1.5 on training scenes)
 
 
-def word_cams(networks: Networks, image: Image, words: Sequence[str], prompt: str) -> Tensor:
-    """(K, h, w) float32 in 0..1: Grad-CAM of each word's logit."""
+def word_cams(networks: Networks, image: Image, words: Sequence[str], prompt: str, score: str = "logit") -> Tensor:
+    """(K, h, w) float32 in 0..1: Grad-CAM of each word's logit, or of its share in a softmax with background words (CLIP-ES)."""
     clip = networks.clip
     scale = CELLS / max(image.shape[:2])
     height, width = (max(1, round(side * scale)) * patch(clip) for side in image.shape[:2])
-    seen, texts = pixels(clip, image, (height, width)), clip.embed_texts(words, (prompt,))
-    return min_max(grad_cam(clip, seen, texts, pool="patches", score="logit").maps[0])
+    rivals = background_words(None, networks, BACKGROUND_25, words) if score == "softmax" else ()
+    seen, texts = pixels(clip, image, (height, width)), clip.embed_texts((*words, *rivals), (prompt,))
+    return min_max(grad_cam(clip, seen, texts, range(len(words)), "patches", score=score).maps[0])
 
 
 def centre(size: tuple[int, int], share: float = CENTRE) -> NDArray[np.bool_]:
@@ -47,7 +50,7 @@ def centre(size: tuple[int, int], share: float = CENTRE) -> NDArray[np.bool_]:
 
 def section(networks: Networks, subject: Subject, settings: DiagnoseSettings) -> Section:
     """Figs. 1 and 2 for one photo."""
-    maps = {prompt: word_cams(networks, subject.image, subject.words, prompt) for prompt in settings.prompts}
+    maps = {prompt: word_cams(networks, subject.image, subject.words, prompt, settings.score) for prompt in settings.prompts}
     first = maps[settings.prompts[0]]
     parts: list[str | Shot] = [
         f"<p>Where CLIP's score of a word comes from: Grad-CAM on the features before the last attention layer, over the photo, "
@@ -75,7 +78,9 @@ def measure(networks: Networks, subject: Subject, settings: DiagnoseSettings) ->
     """Pixels hit and joined, word by word: for each prompt at each threshold, and for the picture's centre."""
     size, record = _size(subject.image), {}
     for prompt in settings.prompts:
-        maps = F.interpolate(word_cams(networks, subject.image, subject.words, prompt)[None], size, mode="bilinear")[0]
+        maps = F.interpolate(
+            word_cams(networks, subject.image, subject.words, prompt, settings.score)[None], size, mode="bilinear"
+        )[0]
         stretched = min_max(maps).cpu().numpy()
         for threshold in THRESHOLDS:
             record[f"{prompt} > {threshold}"] = _counts(subject, [m > threshold for m in stretched])

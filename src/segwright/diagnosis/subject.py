@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.errors import InputError
+from segwright.models.clip_dense import SCORES
 from segwright.models.ddim import nearest, timesteps
 from segwright.models.tokens import word_places
 from segwright.types import SEEDS, Image, check_seed
@@ -36,6 +37,9 @@ class DiagnoseSettings:
         prompts: Grad-CAM's; the first is the paper's (Sec. 3.1), the last CLIP-ES's.
         threshold: of Grad-CAM in 0..1, above which a pixel counts as the word (ours: best of 0.2 .. 0.7 on training scenes of
             preset mini).
+        score: that Grad-CAM differentiates: "logit", the word's own, or "softmax", over the words and CLIP-ES's background words,
+            as the code does which the paper follows (Sec. 3.1); the default found things better on training scenes of preset mini.
+        negative: prompt of Fig. 3's generation (ours: the paper names none).
         attention_threshold: the same for attention maps (ours: half of a map's range).
         seed: of the generated picture's noise, of the noise added, and of k-means (ours: 0, as any other).
     """
@@ -49,6 +53,8 @@ class DiagnoseSettings:
     cells: int = 32
     prompts: tuple[str, ...] = ("a photo of {}", "{}", "a picture of a {}", "a clean origami {}.")
     threshold: float = 0.4
+    score: str = "logit"
+    negative: str = ""
     attention_threshold: float = 0.5
     seed: int = 0
 
@@ -63,6 +69,8 @@ class DiagnoseSettings:
             raise InputError(f"every prompt needs {{}} where the word goes, got {self.prompts}")
         if not (0 <= self.threshold < 1 and 0 <= self.attention_threshold < 1):
             raise InputError(f"thresholds must lie in 0..1, got {self.threshold} and {self.attention_threshold}")
+        if self.score not in SCORES:
+            raise InputError(f"score must be one of {', '.join(SCORES)}, got {self.score!r}")
         snapped = tuple(dict.fromkeys(nearest(passed, t) for t in self.timesteps))
         object.__setattr__(self, "timesteps", snapped)
 

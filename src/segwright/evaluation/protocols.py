@@ -90,8 +90,8 @@ PAPER = "paper"
 # ``--protocol paper``: as the paper of the method itself measured; ``Method.protocol`` names one.
 PAPERS = {
     "per-image": Protocol(
-        PAPER, "published code: mean over photos of the mean IoU of the classes in them, void as background",
-        void_as_background=True, measure="miou_per_image",
+        PAPER, "published code: mean over photos of the mean IoU of the classes in them, void as background, official names",
+        official=True, void_as_background=True, measure="miou_per_image",
     ),
     "whole": Protocol(PAPER, "photos as they are, dataset-level mIoU"),
     "tcl": PROTOCOLS["tcl"],
@@ -120,9 +120,10 @@ def settings_for(protocol: Protocol, source: MethodSpec | Loaded, dataset: Datas
 
     The protocol "paper" adds what the method's paper has for this data set alone. For data sets without background,
     methods that have such settings are asked not to predict it; for others the argmax is taken over the words' scores.
+    What a profile has for this very data set stays.
     """
     published = source.kind.by_data.get(dataset.name, {}) if protocol.name == PAPER else {}
     without = {} if dataset.background or protocol.unlabelled else dict(source.kind.without_background)
     wanted = dict(protocol.settings) | without | dict(published)
-    known = settings_known(source.kind)
-    return {name: value for name, value in wanted.items() if name in known and name not in source.chosen}
+    kept = {*source.chosen, *source.of_profile}
+    return {name: value for name, value in wanted.items() if name in settings_known(source.kind) and name not in kept}

@@ -25,6 +25,7 @@ from segwright.files.disk import write_all
 from segwright.files.seal import seal
 from segwright.methods.base import Loaded, MethodSpec, as_source
 from segwright.runs.workers import check_workers, parallel, serial
+from segwright.words.published import class_names
 from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
 
@@ -96,8 +97,10 @@ def evaluate(
     source = as_source(method)
     check_workers(source, workers)
     dataset = dataset.first(limit)
+    source = source.for_data(dataset.name)
     rules = find_protocol(protocol, source.kind)
-    asked = check_words([*rules.words(dataset), *extra_words])
+    names = class_names(source.of_profile.get("names"), dataset.name, dataset.words, rules.words(dataset))
+    asked = check_words([*names, *extra_words])
     stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
     source = source.with_settings(settings_for(rules, source, dataset))
     source = source.with_option("stuff", (*stuff, *asked[len(dataset.words) :]))

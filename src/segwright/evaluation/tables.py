@@ -34,10 +34,12 @@ from segwright.methods import find_method
 from segwright.methods.base import MethodSpec
 from segwright.models import hub
 from segwright.models.repositories import Part
-from segwright.presets import default_preset
 from segwright.refine.pipeline import parse_refiners
+from segwright.settings import merged
+from segwright.weights import load
 
 FILES = ("freeseg-diff", "ovdiff", "g4seg")
+PROFILE = "published"  # how rows are run where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Options:
     settings: Sequence[str]
     networks: Mapping[str, str]
     progress: bool | None
+    profile: str = PROFILE
 
 
 def names() -> dict[str, str]:
@@ -116,6 +119,7 @@ def table(
     captioner: str | None = None,
     vit: str | None = None,
     diffusion: str | None = None,
+    profile: str | None = None,
 ) -> list[Line]:
     """Run a table of a paper again; what is done already is not done twice.
 
@@ -138,6 +142,8 @@ def table(
         captioner: another captioner, likewise.
         vit: another ViT, likewise.
         diffusion: another diffusion model, likewise.
+        profile: "paper" or "published": networks and settings of every row where the table does not say them; "published"
+            if None.
 
     Raises:
         InputError: there is no such table.
@@ -148,7 +154,7 @@ def table(
     place = None if root is None else Path(root)
     single = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
     running = (limit, split, workers, batch, bank, tuple(settings), {k: v for k, v in single.items() if v is not None}, progress)
-    options = Options(place, data, Path(out), preset, device, dtype, *running)
+    options = Options(place, data, Path(out), preset, device, dtype, *running, profile=profile or PROFILE)
     _fetch(name, options)
     lines = list(_lines(name, options))
     about = {"table": name, "data": data, "lines": [vars(line) for line in lines]}
@@ -178,15 +184,21 @@ def _fetch(name: str, options: Options) -> None:
 
 
 def _parts(spec: MethodSpec) -> list[Part]:
-    networks, kinds, generator = spec.needs(words=True)
-    return networks.parts(kinds, generator)
+    """Exactly the repositories that a row opens, its refiners' own among them."""
+    first = spec if spec.then_on is None else replace(spec, then=())
+    networks, kinds, generator = first.needs(words=True)
+    found = networks.parts(kinds, generator)
+    if spec.then_on is not None:
+        behind = load(**{"device": "cpu", "dtype": spec.dtype, **spec.then_on})
+        found += behind.parts(tuple(kind for refiner in spec.then for kind in refiner.kinds))
+    return found
 
 
 def _jobs(name: str, options: Options) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
     """Each figure's row, data set, and published value."""
     file, key = name.split("/")
     paper, found = _read(file), _read(file)["tables"][key]
-    common = {"preset": paper["preset"], "protocol": paper["protocol"]}
+    common = common_of(paper)
     for row in found["rows"]:
         if options.data == "mini":  # one run stands for all columns
             yield {**common, **row, **row.get("mini", {})}, "mini", row["published"]
@@ -200,6 +212,11 @@ def _lines(name: str, options: Options) -> Iterator[Line]:
     opened: dict[tuple[str, str | None], Dataset] = {}
     for job, data, published in _jobs(name, options):
         yield _line(job, data, published, options, opened)
+
+
+def common_of(paper: Mapping[str, Any]) -> dict[str, Any]:
+    """What all rows of a paper's tables have."""
+    return {key: paper[key] for key in ("preset", "protocol", "refined_on", "refiners", "by_profile") if key in paper}
 
 
 def _line(
@@ -228,7 +245,7 @@ def _job_dataset(job: Mapping[str, Any], data: str, options: Options, opened: di
 
 def _measured(job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, float], tuple[float, float] | None]:
     spec = method_of(job, dataset.name, options)
-    for part in _parts(spec):
+    for part in _parts(spec.for_data(dataset.name)):
         hub.cached(part, options.dtype != "float32")  # raises where it could not be fetched
     done = _run(spec, job, dataset, options)
     if "range" in job:
@@ -237,8 +254,23 @@ def _measured(job: Mapping[str, Any], dataset: Dataset, options: Options) -> tup
     report = done[0]
     measure = report["measure"]
     kept = [measure, *(m for m in ("miou", "miou_per_image", "pixel_accuracy") if m != measure)]
+    if "seeds" in job and dataset.name != "mini":
+        again = [_run(_seeded(spec, seed), job, dataset, options)[0] for seed in range(1, job["seeds"])]
+        return _over_seeds(kept, [report, *again]), None
     low, high = report["intervals"][measure]
     return {m: report[m] for m in kept}, (low, high)
+
+
+def _seeded(spec: MethodSpec, more: int) -> MethodSpec:
+    """With the support sets of the seed that lies ``more`` beyond the row's (OVDiff Table 1: five seeds)."""
+    support = spec.filled().extras["support"]
+    return replace(spec, extras=merged(spec.extras, {"support": {**support, "seed": support.get("seed", 42) + more}}))
+
+
+def _over_seeds(kept: Sequence[str], reports: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Mean of each measure, and the spread (n - 1) of the first."""
+    values = {m: [float(report[m]) for report in reports] for m in kept}
+    return {m: float(np.mean(v)) for m, v in values.items()} | {"spread": float(np.std(values[kept[0]], ddof=1))}
 
 
 def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec:
@@ -249,16 +281,31 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
         WeightsError: there is no such preset.
     """
     name = job["method"]
-    preset = options.preset or ("mini" if data == "mini" else job["preset"] or default_preset())
-    extras: dict[str, Any] = {}
+    profile = options.profile if options.profile in find_method(name).profiles else None
+    preset = options.preset or ("mini" if data == "mini" else None if profile else job["preset"])
+    extras: dict[str, Any] = {**job.get("networks", {}), **options.networks}
     if "support" in find_method(name).options:
         extras["support"] = job.get("support", {})
         if options.bank is not None:
             key = json.dumps(job.get("support", {}), sort_keys=True)
-            extras["bank"] = str(Path(options.bank) / f"{preset}-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
-    then = tuple(refiner for one in job.get("then", ()) for refiner in parse_refiners(dict([one])))
-    spec = MethodSpec(name, preset, options.device, options.dtype, job.get("settings", {}), {**extras, **options.networks}, then)
+            extras["bank"] = str(Path(options.bank) / f"{preset or PROFILE}-{hashlib.sha256(key.encode()).hexdigest()[:10]}")
+    everywhere = job.get("refiners", {})
+    rows = ((one, {**everywhere.get(one, {}), **changes}) for one, changes in job.get("then", ()))
+    then = tuple(refiner for row in rows for refiner in parse_refiners(dict([row])))
+    others = None if preset is not None or not then else {"preset": job["preset"], **job.get("refined_on", {})}
+    spec = MethodSpec(
+        name, preset, options.device, options.dtype, _settings(job, options.profile), extras, then,
+        profile=profile, data=data, then_on=others,
+    )  # fmt: skip
     return spec.with_texts(options.settings)
+
+
+def _settings(job: Mapping[str, Any], profile: str) -> dict[str, Any]:
+    """A row's settings; a kind of features that the table only names ("A+F") as the profile has it."""
+    settings = dict(job.get("settings", {}))
+    kind = settings.get("features", {}).get("kind")
+    known = job.get("by_profile", {}).get(profile, {})
+    return merged(settings, {"features": {**settings["features"], "kind": known[kind]}}) if kind in known else settings
 
 
 def _run(spec: MethodSpec, job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, Any], list[float]]:

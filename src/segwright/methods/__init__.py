@@ -61,20 +61,32 @@ def find_method(name: str) -> type[Method]:
 
 
 def load_method(
-    name: str, preset: str | os.PathLike[str] | None = None, device: str | None = None, dtype: str = "float32", **settings: Any
+    name: str,
+    preset: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    *,
+    profile: str | None = None,
+    **settings: Any,
 ) -> Method:
     """A method with a preset's networks, each read and fetched when it is first used.
 
     Args:
         name: as for ``find_method``.
-        preset: a name or a folder; $SEGWRIGHT_PRESET, else sd15, if None.
+        preset: a name or a folder; the profile's, else $SEGWRIGHT_PRESET, else sd15, if None.
         device: "cpu", "cuda", "mps"; the best there is if None.
         dtype: "float32", "bfloat16" or "float16".
+        profile: "paper" or "published": networks and settings as the method's paper or its published code has them, where
+            nothing else is given.
         settings: of the method's ``Settings``, its ``options`` (OVDiff: bank, support, stuff), and single networks
             (clip="clip-b16").
 
     Raises:
-        InputError: no such method, device, dtype, setting or value.
+        InputError: no such method, profile, device, dtype, setting or value.
         WeightsError: no such preset, or one without a network that the method needs.
     """
-    return find_method(name).load(preset, device, dtype, **settings)
+    from segwright.methods.base import with_profile
+
+    kind = find_method(name)
+    chosen, given = with_profile(kind, profile, preset, settings)
+    return kind.load(chosen, device, dtype, **given)

@@ -16,7 +16,8 @@ from segwright.files.html import Page
 from segwright.files.record import plain, versions
 from segwright.images import as_image
 from segwright.models.object_features import object_features
-from segwright.presets import CHOICES, NETWORKS, Preset
+from segwright.presets import CHOICES, NETWORKS, Preset, find_preset
+from segwright.profiles import Profile, find_profile
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
 from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
@@ -68,7 +69,7 @@ def _by_names(function: Callable[..., Any], join: Callable[[Any, Sequence[str]],
 
     @wraps(function)
     def called(self: Any, what: Any, words: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
-        if words is None or isinstance(words, str):
+        if words is None or isinstance(words, str) or self.takes_synonyms:
             return function(self, what, words, *more, **named)
         split = tuple(word for word in check_words(words))
         if not any(len(names_of(word)) > 1 for word in split):
@@ -117,6 +118,8 @@ class Method(ABC):
         options: what ``load`` takes beside settings, and the type of each.
         without_background: settings for data sets in which every pixel has a class.
         by_data: settings that its paper has for one data set alone, by the data set's name.
+        profiles: the method as its paper and as its published code have it, "paper" and "published"
+            (``segwright.profiles``).
         refiners: what a refiner's name means for this method, where that is not the refiner's own defaults.
         needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
         absent_words: how its paper treats words that are not in the photo, one clause for people; "" where that is the user's
@@ -133,6 +136,7 @@ class Method(ABC):
     options: ClassVar[Mapping[str, Any]] = {}
     without_background: ClassVar[Mapping[str, Any]] = {}
     by_data: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    profiles: ClassVar[Mapping[str, Profile]] = {}
     refiners: ClassVar[Mapping[str, Refiner]] = {}
     needs: ClassVar[tuple[str, ...]] = ()
     absent_words: ClassVar[str] = ""
@@ -145,7 +149,7 @@ class Method(ABC):
     def __init_subclass__(cls, **how: Any) -> None:
         super().__init_subclass__(**how)
         for name, join in _JOINS.items():
-            if name in vars(cls) and "takes_synonyms" not in vars(cls):
+            if name in vars(cls):
                 setattr(cls, name, _by_names(vars(cls)[name], join))
             if name in vars(cls):
                 setattr(cls, name, _with_images(vars(cls)[name], several=name == "many"))
@@ -251,6 +255,11 @@ class Method(ABC):
         return cls.needs
 
     @classmethod
+    def opens_for(cls, preset: Preset, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The kinds of networks that its ``options`` ask for beside ``asks_for``; most methods have no such options."""
+        return ()
+
+    @classmethod
     def draws_with(cls, options: Mapping[str, Any]) -> str | None:
         """The few-step weights (``segwright.presets.FEW_STEPS``) that options of ``load`` ask for; most methods draw nothing."""
         return None
@@ -326,13 +335,48 @@ def split_companions(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     return {k: v for k, v in settings.items() if k in CHOICES}, {k: v for k, v in settings.items() if k not in CHOICES}
 
 
+def with_profile(
+    kind: type[Method], profile: str | None, preset: Any, given: Mapping[str, Any], data: str | None = None
+) -> tuple[Any, dict[str, Any]]:
+    """A preset, and settings, options and single networks, with a profile's where nothing else is given.
+
+    Where the preset given is a folder, or ships, it keeps its own networks.
+
+    Args:
+        given: what ``load`` takes by name.
+        data: the data set that the profile is for.
+
+    Raises:
+        InputError: the method has no such profile.
+        WeightsError: there is no such preset.
+    """
+    if profile is None:
+        return preset, dict(given)
+    chosen = find_profile(kind.profiles, profile, kind.name).chosen(data)
+    own = chosen.pop("preset", None)
+    chosen.pop("names", None)
+    if preset is not None and not find_preset(preset).parts:
+        chosen = split_companions(chosen)[1]
+    return own if preset is None else preset, merged(chosen, given)
+
+
 @dataclass(frozen=True)
 class Then(Method):
-    """A method with refiners put behind it, after its own."""
+    """A method with refiners put behind it, after its own.
+
+    Attributes:
+        other: the networks that the refiners run on; None: the method's.
+    """
 
     method: Method
     row: tuple[Refiner, ...]
+    other: Networks | None = None
     name: ClassVar = "then"
+
+    @property
+    def takes_synonyms(self) -> bool:  # type: ignore[override]
+        """As the method's."""
+        return self.method.takes_synonyms
 
     @property
     def networks(self) -> Networks:  # type: ignore[override]
@@ -357,12 +401,15 @@ class Then(Method):
         return self.method.made_for(words)
 
     def identity(self, words: bool | None = None) -> dict[str, Any]:
-        return self.method.identity(words) | {"then": [plain(refiner.identity(self.networks)) for refiner in self.row]}
+        networks = self.other or self.networks
+        kinds = sorted({kind for refiner in self.row for kind in refiner.kinds})
+        behind = {"then": [plain(r.identity(networks)) for r in self.row], "then_on": {k: networks.identity(k) for k in kinds}}
+        return self.method.identity(words) | behind
 
     def _refined(self, image: Image, result: Segmentation) -> Segmentation:
         if result.scores is None:
             raise InputError("a method without scores cannot be refined; leave the refiners out")
-        scores = refine(image, result.scores, self.row, self.networks)
+        scores = refine(image, result.scores, self.row, self.other or self.networks)
         return replace(result, labels=scores.argmax().cpu().numpy(), scores=scores)
 
 
@@ -394,6 +441,9 @@ class MethodSpec:
         extras: what the method's ``load`` takes beside its settings: its ``options`` (OVDiff: bank, support, stuff), and
             single networks (clip="clip-b16").
         then: refiners put behind the method's own.
+        profile: "paper" or "published": fills in what was not chosen.
+        data: the data set that the profile is for; None: the profile's values for no data set in particular.
+        then_on: what ``segwright.weights.load`` takes, for the networks of ``then``; None: those of the method.
     """
 
     name: str
@@ -403,9 +453,12 @@ class MethodSpec:
     settings: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
     then: tuple[Refiner, ...] = ()
+    profile: str | None = None
+    data: str | None = None
+    then_on: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        self.kind.checked(self.settings)
+        self.kind.checked(self.filled().settings)
         foreign = sorted(set(self.extras) - {*self.kind.options, *CHOICES})
         if foreign:
             raise InputError(f"{self.name} has no option {', '.join(foreign)}; it has {', '.join(self.kind.options) or 'none'}")
@@ -427,6 +480,30 @@ class MethodSpec:
         """The names of the settings that were chosen."""
         return tuple(self.settings)
 
+    @property
+    def of_profile(self) -> Mapping[str, Any]:
+        """What the profile says for its data set alone, "names" among it; empty without a profile."""
+        if self.profile is None or self.data is None:
+            return {}
+        rows = find_profile(self.kind.profiles, self.profile, self.name).data.get(self.data, {})
+        return {path: value for path, (value, _) in rows.items()}
+
+    def filled(self) -> MethodSpec:
+        """With its profile's values as if they had been chosen, and no profile.
+
+        Raises:
+            InputError: the method has no such profile.
+        """
+        if self.profile is None:
+            return self
+        preset, given = with_profile(self.kind, self.profile, self.preset, {**self.extras, **self.settings}, self.data)
+        extras = {name: given.pop(name) for name in [*given] if name in (*self.kind.options, *CHOICES)}
+        return replace(self, profile=None, data=None, preset=preset, settings=given, extras=extras)
+
+    def for_data(self, name: str) -> MethodSpec:
+        """With what its profile has for that data set."""
+        return self if self.profile is None else replace(self, data=name)
+
     def load(self) -> Method:
         """The method with its networks, refiners behind it.
 
@@ -437,8 +514,12 @@ class MethodSpec:
         return self._opened(self.device)
 
     def _opened(self, device: str | None) -> Method:
-        loaded = self.kind.load(self.preset, device, self.dtype, **self.extras, **self.settings)
-        return Then(loaded, self.then) if self.then else loaded
+        spec = self.filled()
+        loaded = self.kind.load(spec.preset, device, self.dtype, **spec.extras, **spec.settings)
+        if not self.then:
+            return loaded
+        other = None if self.then_on is None else load(**{"device": device, "dtype": self.dtype, **self.then_on})
+        return Then(loaded, self.then, other)
 
     def needs(self, words: bool) -> tuple[Networks, tuple[str, ...], str | None]:
         """The networks as the method opens them, the kinds of which it will ask for, and its few-step weights, if any.
@@ -446,9 +527,11 @@ class MethodSpec:
         Args:
             words: a vocabulary is given.
         """
-        single, options = split_companions(self.extras)
-        networks = self.kind.open_networks(self.preset, "cpu", self.dtype, **single)
-        kinds = self.kind.opens(networks.preset, self.kind.checked(self.settings, networks.preset), words)
+        spec = self.filled()
+        single, options = split_companions(spec.extras)
+        networks = spec.kind.open_networks(spec.preset, "cpu", spec.dtype, **single)
+        kinds = spec.kind.opens(networks.preset, spec.kind.checked(spec.settings, networks.preset), words)
+        kinds = tuple(dict.fromkeys((*kinds, *spec.kind.opens_for(networks.preset, options))))
         behind = (kind for refiner in self.then for kind in refiner.kinds)
         return networks, networks.preset.companions((*kinds, *behind)), self.kind.draws_with(options)
 
@@ -505,14 +588,14 @@ class MethodSpec:
         given = read_settings(texts, self.kind.settings_tree(), self.name)
         row = given.pop("refine", {})
         if row:
-            named = row.pop("", self.settings.get("refine", self.kind.Settings().refine))
+            named = row.pop("", self.filled().settings.get("refine", self.kind.Settings().refine))
             given["refine"] = changed_row(named, row, self.kind.refiners) if row else named
         options = {name: given.pop(name) for name in self.kind.options if name in given}
         return replace(self, settings=merged(self.settings, given), extras=merged(self.extras, options))
 
     def with_option(self, name: str, value: Any) -> MethodSpec:
         """With one of the method's options, if it has it and nothing else was chosen."""
-        if name not in self.kind.options or name in self.extras:
+        if name not in self.kind.options or name in self.filled().extras:
             return self
         return replace(self, extras={**self.extras, name: value})
 
@@ -534,6 +617,15 @@ class Loaded:
 
     def fetch(self, words: bool) -> None:
         """Its networks are its own business."""
+
+    @property
+    def of_profile(self) -> Mapping[str, Any]:
+        """Nothing: what was loaded has its settings."""
+        return {}
+
+    def for_data(self, name: str) -> Loaded:
+        """Itself: what was loaded keeps its settings."""
+        return self
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.methods.segmenter import Segmenter, background_words, check_settings, check_sizes, prompts, resized, to_scores
 from segwright.models.clip_dense import grad_cam, min_max, patch, pixels, scaled
+from segwright.profiles import Profile
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
@@ -28,8 +29,38 @@ BACKGROUND_25 = (
     "ground", "land", "grass", "tree", "building", "wall", "sky", "lake", "water", "river", "sea", "railway", "railroad",
     "keyboard", "helmet", "cloud", "house", "mountain", "ocean", "road", "rock", "street", "valley", "bridge", "sign",
 )  # fmt: skip
+# Its list for COCO: without the two that are classes there.
+BACKGROUND_23 = tuple(word for word in BACKGROUND_25 if word not in ("keyboard", "sign"))
 ORIGAMI = ("a clean origami {}.",)  # the paper's sharpest prompt
 NEIGHBOURS = ((1, 1, 1), (1, 1, 1), (1, 1, 1))
+
+
+_CODE = "published code"
+_VALUES = {
+    "preset": ("sd15", "any: the method uses CLIP alone"),
+    "clip": ("clip-b16", "paper: ViT-B/16"),
+    "templates": (ORIGAMI, "paper; published code"),
+    "background": (BACKGROUND_25, _CODE),
+    "layers": (8, _CODE),
+    "box": (0.4, "paper; published code for VOC"),
+    "rounds": (3, _CODE),
+    "walks": (2, _CODE),
+    "candidates": ("none", "image-level labels are given: ask for a photo's own words only"),
+    "refine": (None, "seeds before the CRF"),
+}
+_COCO = {
+    "names": ("clip-es", f"{_CODE}: its class names"),
+    "background": (BACKGROUND_23, f"{_CODE} for COCO"),
+    "box": (0.7, f"{_CODE} for COCO"),
+}
+PROFILES = {
+    name: Profile(
+        _VALUES,
+        {"voc": {"names": ("clip-es", f"{_CODE}: its class names")}, "coco-object": _COCO},
+        "Not as published: photos longer than 500 pixels are resized to that; the published code sees them as they are.",
+    )
+    for name in ("paper", "published")
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +124,7 @@ class CLIPES(Segmenter):
     Settings: ClassVar = CLIPESSettings
     needs: ClassVar = ("clip",)
     paper: ClassVar = "CLIP-ES (Lin et al., CVPR 2023)"
+    profiles: ClassVar = PROFILES
     protocol: ClassVar = "whole"
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:

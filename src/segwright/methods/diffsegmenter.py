@@ -24,12 +24,36 @@ from segwright.models.sites import RESOLUTIONS, find_sites
 from segwright.models.tokens import word_places
 from segwright.models.word_prompts import passes, word_prompts
 from segwright.presets import Preset
+from segwright.profiles import Profile
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
 OPENING = "a photograph of {}"
 WEIGHTS = ((8, 0.3), (16, 0.5), (32, 0.1), (64, 0.1))
+
+
+_VALUES = {
+    "preset": ("sd15", "published code: stable-diffusion-v1-5, photos squeezed to 512"),
+    "captioner": ("blip-large", "published code: blip-image-captioning-large"),
+    "clip": ("clip-b32", "only for the rule of the words, which is ours"),
+    "timestep": (100, "published code"),
+    "opening": (OPENING, "published code"),
+    "caption": (True, "published code"),
+    "emphasis": (1.21, 'published code: "++" of compel, 1.1 squared'),
+    "verbs": (True, "published code: tokens 4 and 5"),
+    "weights": (WEIGHTS, "published code: 0.3, 0.5, 0.1, 0.1"),
+    "complete": (True, "published code: once"),
+    "refine": (None, "published code"),
+}
+_NOTE = (
+    "Not as published: the words of a photo, which its code reads from a file made by CLIP and BLIP; the threshold, of which it "
+    "takes the best of 0.30 to 0.74 on each benchmark; float16; bilinear resizing; a sampled latent."
+)
+PROFILES = {
+    name: Profile(_VALUES, {"voc": {"names": ("diffsegmenter", "published code: its prompt names")}}, _NOTE)
+    for name in ("paper", "published")
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,7 @@ class DiffSegmenterSettings:
         weights: of the cross-attention maps by resolution, in cells of a 64x64 latent; None: the preset's own, else the
             published 0.3, 0.5, 0.1, 0.1 for 8, 16, 32, 64. Those that a U-Net lacks are left out and the rest rescaled
             to a sum of 1.
+        verbs: a word in "-ing" right after the class's counts with it ("a dog running": published code).
         complete: multiply by the finest self-attention (once, as published).
         threshold: of the maps, below which a pixel is background (ours: the best of 0.30 to 0.50 on training scenes of
             preset mini; the published code takes the best of 0.30 to 0.74 on each benchmark).
@@ -59,6 +84,7 @@ class DiffSegmenterSettings:
     caption: bool = True
     emphasis: float = 1.21
     weights: tuple[tuple[int, float], ...] | None = None
+    verbs: bool = True
     complete: bool = True
     threshold: float = 0.35
     candidates: str = "reference"
@@ -94,6 +120,7 @@ class DiffSegmenter(Segmenter):
     needs: ClassVar = ("diffusion",)
     paper: ClassVar = "DiffSegmenter (Wang et al. 2023)"
     protocol: ClassVar = "whole"
+    profiles: ClassVar = PROFILES
 
     @classmethod
     def asks_for(cls, preset: Preset, settings: DiffSegmenterSettings, words: bool) -> tuple[str, ...]:
@@ -138,12 +165,15 @@ class DiffSegmenter(Segmenter):
         longest = diffusion.text_encoders[0].config.max_position_embeddings
         found = [word_places(diffusion.tokenizers[0], text, word) for text, word in zip(texts, words, strict=True)]
         places = [tuple(i for i in spots if i < longest) for spots in found]  # long prompts are cut
+        seen = places
+        if settings.verbs:
+            seen = [with_verb(*row, word, longest) for row, word in zip(zip(texts, places, strict=True), words, strict=True)]
         cross, whole, by_module = self._recorders()
         with attached(by_module):
             diffusion.predict(latents.expand(len(words), -1, -1, -1), settings.timestep, self.embed(texts, places))
         cells = round(whole.mean.shape[1] ** 0.5)
         maps = []
-        for row, spots in enumerate(places):
+        for row, spots in enumerate(seen):
             mixed = weigh({r: word_map(c.mean[row], spots) for r, c in cross.items()}, self.weights, cells)
             maps.append((whole.mean[row] @ mixed.flatten()).view(cells, cells) if settings.complete else mixed)
         return torch.stack(maps)
@@ -163,7 +193,7 @@ class DiffSegmenter(Segmenter):
         longest = int(diffusion.text_encoders[0].config.max_position_embeddings)
         prompts = word_prompts(diffusion.tokenizers[0], words, longest, opening, closing=closing)
         recorded = self._recorders()[2]
-        sites = [s for s in find_sites(diffusion.unet) if s.module in recorded]
+        sites = [s for s in find_sites(diffusion.unet) if s.module in recorded and s.kind in ("cross", "attention")]
         empty, maps = diffusion.embed([""]).tokens[0], []
         for prompt, row, heads in passes(
             diffusion, latents, settings.timestep, prompts, sites, factor=settings.emphasis, origin=empty
@@ -207,6 +237,14 @@ class DiffSegmenter(Segmenter):
             for i in spots:
                 tokens[row, i] = empty[i] + self.settings.emphasis * (tokens[row, i] - empty[i])
         return replace(found, tokens=tokens)
+
+
+def with_verb(text: str, places: tuple[int, ...], word: str, longest: int) -> tuple[int, ...]:
+    """A word's places, and that of the token after them where the next word of the prompt ends in "ing" (published code)."""
+    start = text.lower().find(word.lower())
+    after = text[start + len(word) :].split(" ", 2)[1:2]
+    follows = start >= 0 and bool(after) and after[0].endswith("ing")
+    return (*places, places[-1] + 1) if follows and places and places[-1] + 1 < longest else places
 
 
 def mean_of_layers(layers: Sequence[Heads], row: int) -> Tensor:

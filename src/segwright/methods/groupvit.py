@@ -16,10 +16,26 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.methods.segmenter import Segmenter, check_settings, check_sizes, sliding, to_scores
 from segwright.models.groupvit import Groups
+from segwright.profiles import Profile
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import GROUPVIT_7
+
+_VALUES = {
+    "preset": ("sd15", "any: the method uses GroupViT alone"),
+    "short": (448, "published code: (2048, 448)"),
+    "window": (448, "published code"),
+    "stride": (224, "published code"),
+    "threshold": (0.95, "published code for VOC and COCO"),
+    "candidates": ("none", "every class competes"),
+    "refine": (None, "published code"),
+}
+_CONTEXT = {"context": {"threshold": (0.35, "published code for Context")}}
+PROFILES = {
+    "paper": Profile(_VALUES | {"templates": (GROUPVIT_7, "paper: prompt templates")}, _CONTEXT),
+    "published": Profile(_VALUES | {"templates": (("a photo of a {}.",), 'published code: seg.template "simple"')}, _CONTEXT),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ class GroupViT(Segmenter):
     Settings: ClassVar = GroupViTSettings
     needs: ClassVar = ("groupvit",)
     paper: ClassVar = "GroupViT (Xu et al., CVPR 2022)"
+    profiles: ClassVar = PROFILES
     protocol: ClassVar = "tcl"
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:

@@ -23,14 +23,50 @@ from segwright.methods.segmenter import (
     check_sizes,
     fitted,
     prompts,
+    sharp_scores,
     strongest,
     to_scores,
 )
+from segwright.models.clip import Clip
 from segwright.models.clip_dense import dense_features, pixels
+from segwright.profiles import Profile
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
-from segwright.words.templates import IMAGENET_80
+from segwright.words.templates import IMAGENET_80, MASKCLIP_85
+
+OUT = -1e4  # a logit that no softmax knows any more, and that can be interpolated
+
+
+_BOTH = {
+    "preset": ("sd15", "any: the method uses CLIP alone"),
+    "clip": ("clip-b16", "paper: ViT-B/16"),
+    "short": (512, "published code: test scale (2048, 512), whole photos"),
+    "residual": (True, "published code"),
+    "background": ((), "the paper has no background class"),
+    "candidates": ("none", "every class competes"),
+    "refine": (None, "the paper has no refinement"),
+}
+PROFILES = {
+    "paper": Profile(
+        _BOTH
+        | {
+            "templates": (MASKCLIP_85, "paper: 85 prompts, as ViLD"),
+            "key_smoothing": (1.0, "paper: KS"),
+            "prompt_denoising": (0.5, "paper: PD, t = 0.5"),
+        },
+        note="With both of its refinements, its best row without training.",
+    ),
+    "published": Profile(
+        _BOTH
+        | {
+            "templates": (MASKCLIP_85, "published code: 85 templates"),
+            "key_smoothing": (0.0, "published code's default configuration"),
+            "prompt_denoising": (0.0, "published code's default configuration"),
+        },
+        note="The figures that later papers print for VOC with background are those of TCL's and SCLIP's reruns.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -90,10 +126,11 @@ class MaskCLIP(Segmenter):
     paper: ClassVar = "MaskCLIP (Zhou, Loy and Dai, ECCV 2022)"
     protocol: ClassVar = "tcl"
     weak_with: ClassVar = ("mini",)  # IoU 0.17 on the eight drawn scenes of ``segwright check``
+    profiles: ClassVar = PROFILES
     without_background: ClassVar = {"background": ()}
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
-        """Coarse scores of one photo: cosines of every cell, the two optional refinements, softmax."""
+        """Coarse scores of one photo: cosines of every cell, the two optional refinements, softmax at the photo's size."""
         settings, clip = self.settings, self.networks.clip
         words = chosen.present
         back = background_words(settings.background, self.networks, BACKGROUND_26, chosen.words)
@@ -101,18 +138,27 @@ class MaskCLIP(Segmenter):
         residual = self.networks.preset.defaults.residual if settings.residual is None else settings.residual
         dense = dense_features(clip, pixels(clip, image, fitted(clip, image, settings.short)), "value", residual)
         logits = clip.logit_scale * torch.einsum("dhw,td->thw", dense.features[0], texts)
-        probabilities = denoise(logits, settings.prompt_denoising).softmax(0)
-        if settings.key_smoothing:
-            probabilities = smooth(probabilities, dense.keys[0], settings.key_smoothing)
-        values = strongest(probabilities, len(words))
-        return to_scores(chosen.words, [1 + i for i in chosen.candidates], values, (image.shape[0], image.shape[1]))
+        logits = denoise(logits, settings.prompt_denoising)
+        size, labels = (image.shape[0], image.shape[1]), [1 + i for i in chosen.candidates]
+        if not settings.key_smoothing:
+            return sharp_scores(chosen.words, labels, logits, size, count=len(words))
+        mixed = smooth(logits.softmax(0), projected(clip, dense.keys[0]), settings.key_smoothing)
+        return to_scores(chosen.words, labels, strongest(mixed, len(words)), size)
 
 
 def denoise(logits: Tensor, least: float) -> Tensor:
-    """Prompt denoising: (T, h, w) logits with -inf for texts that are nowhere as probable as ``least``; all stay if none is."""
+    """Prompt denoising: (T, h, w) logits, very low for texts that are nowhere as probable as ``least``; all stay if none is."""
     best = logits.softmax(0).flatten(1).amax(1)
     out = best < least
-    return logits if bool(out.all()) else logits.masked_fill(out[:, None, None], -torch.inf)
+    return logits if bool(out.all()) else logits.masked_fill(out[:, None, None], OUT)
+
+
+@torch.no_grad()
+def projected(clip: Clip, keys: Tensor) -> Tensor:
+    """(C, h, w) keys after the attention's output projection, through which the published code sends them."""
+    attn = clip.model.vision_model.encoder.layers[-1].self_attn
+    cells = keys.flatten(1).T.to(attn.out_proj.weight.dtype)
+    return attn.out_proj(cells).float().T.view_as(keys)
 
 
 def smooth(probabilities: Tensor, keys: Tensor, least: float) -> Tensor:
@@ -120,7 +166,7 @@ def smooth(probabilities: Tensor, keys: Tensor, least: float) -> Tensor:
 
     Args:
         probabilities: (T, h, w).
-        keys: (C, h, w), of the last attention layer.
+        keys: (C, h, w), of the last attention layer (``projected``).
 
     Returns:
         (T, h, w), not negative, at no particular scale.

@@ -18,18 +18,65 @@ from segwright.methods.segmenter import (
     BACKGROUND_26,
     Segmenter,
     background_words,
+    by_word,
     check_settings,
     check_sizes,
+    named,
     prompts,
     sliding,
     strongest,
     to_scores,
 )
 from segwright.models.clip_dense import dense_features
+from segwright.profiles import Profile
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 from segwright.words.templates import IMAGENET_80
+
+_PAPER = {
+    "preset": ("sd15", "any: the method uses CLIP alone"),
+    "clip": ("clip-b16", "paper: ViT-B/16"),
+    "short": (336, "paper"),
+    "window": (224, "paper"),
+    "stride": (112, "paper"),
+    "attention": ("correlative", "paper"),
+    "templates": (IMAGENET_80, "paper"),
+    "residual": (True, "published code"),
+    "candidates": ("none", "every class competes"),
+    "refine": (None, "the figures are without PAMR, paper"),
+}
+_CODE = "published code's configuration"
+_NAMES = ("sclip", f"{_CODE}: its class list, several names a class")
+_WITHOUT = {"scale": (0.4, f"{_CODE}: 40"), "background": ((), "no background"), "threshold": (0.0, _CODE), "area": (0.0, _CODE)}
+PROFILES = {
+    "paper": Profile(_PAPER, {"cityscapes": {"short": (560, "paper")}}, "The paper states no threshold; the defaults stay."),
+    "published": Profile(
+        _PAPER
+        | {
+            "scale": (0.65, f"{_CODE} for VOC: 65"),
+            "background": (BACKGROUND_26, f"{_CODE} for VOC"),
+            "threshold": (0.1, f"{_CODE} for VOC"),
+            "area": (0.1, f"{_CODE} for VOC"),
+        },
+        {
+            "voc": {"names": _NAMES},
+            "context": {
+                "names": _NAMES,
+                "scale": (0.5, f"{_CODE}: 50"),
+                "background": (("background",), f"{_CODE}: one word"),
+                "area": (0.0, f"{_CODE}: none"),
+            },
+            "coco-object": {"names": _NAMES, "scale": (0.5, f"{_CODE}: 50"), "area": (0.0, f"{_CODE}: none")},
+            "voc20": {"names": _NAMES} | _WITHOUT,
+            "context59": {"names": _NAMES} | _WITHOUT,
+            "coco-stuff": {"short": (448, _CODE)} | _WITHOUT,
+            "ade20k": dict(_WITHOUT),
+            "cityscapes": {"short": (560, _CODE)} | _WITHOUT,
+        },
+        "Values for no data set are VOC's.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -94,21 +141,24 @@ class SCLIP(Segmenter):
     paper: ClassVar = "SCLIP (Wang, Mei and Yuille, ECCV 2024)"
     protocol: ClassVar = "sclip"
     weak_with: ClassVar = ("mini",)  # IoU 0.14 on the eight drawn scenes of ``segwright check``
+    takes_synonyms: ClassVar = True  # a class's area counts all its names
+    profiles: ClassVar = PROFILES
     without_background: ClassVar = {"background": (), "threshold": 0.0, "area": 0.0}
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:
         """Coarse scores of one photo: windows, softmax over words and background words, the two thresholds."""
         settings, clip = self.settings, self.networks.clip
-        words = chosen.present
+        names, owners = named(chosen)
         back = background_words(settings.background, self.networks, BACKGROUND_26, chosen.words)
-        texts = clip.embed_texts((*words, *back), prompts(settings.templates, self.networks, IMAGENET_80))
+        texts = clip.embed_texts((*names, *back), prompts(settings.templates, self.networks, IMAGENET_80))
         residual = self.networks.preset.defaults.residual if settings.residual is None else settings.residual
 
         def logits_of(windows: Tensor) -> Tensor:
             return torch.einsum("bdhw,td->bthw", dense_features(clip, windows, settings.attention, residual).features, texts)
 
         cosines = sliding(clip, image, settings.short, settings.window, settings.stride, logits_of=logits_of)
-        probabilities = strongest((settings.scale * clip.logit_scale * cosines).softmax(0), len(words))
+        count = len(chosen.present)
+        probabilities = strongest(by_word((settings.scale * clip.logit_scale * cosines).softmax(0), owners, count), count)
         kept = demote(probabilities, settings.threshold, settings.area)
         return to_scores(chosen.words, [1 + i for i in chosen.candidates], kept, (image.shape[0], image.shape[1]))
 

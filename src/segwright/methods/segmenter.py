@@ -24,10 +24,12 @@ from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.presence import Chosen, check_rule, choose, needed
+from segwright.words.synonyms import names_of, split_names
 from segwright.words.vocabulary import check_words
 
 LONGEST = 2048  # of a photo's long side, for networks of 224 pixels (mmsegmentation's resizing, which the published codes use)
 WINDOWS = 16  # through the network at once
+BAND = 1 << 24  # numbers of resized logits at a time
 SHOWN = 12  # words a row of a page; the strongest
 SIDE = 200  # pixels of a map there
 
@@ -67,7 +69,7 @@ def background_words(
 ) -> tuple[str, ...]:
     """The background words that compete: those given, else the preset's own, else the published; none that is a word itself."""
     own = (networks.preset.defaults.background or published) if given is None else given
-    taken = {word.casefold() for word in words}
+    taken = {name.casefold() for word in words for name in names_of(word)}
     return tuple(word for word in own if word.casefold() not in taken)
 
 
@@ -161,6 +163,54 @@ def _whole(shares: Tensor) -> Tensor:
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, h, w) -> (N, H, W), bilinear."""
     return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def named(chosen: Chosen) -> tuple[list[str], Tensor]:
+    """All names of the words believed to be in a photo, and of each the place of its word among them, (names,) int64."""
+    names, owners = split_names(chosen.present)
+    return names, torch.tensor(owners, dtype=torch.long)
+
+
+def by_word(values: Tensor, owners: Tensor, words: int) -> Tensor:
+    """(names + P, h, w) -> (words + P, h, w): of a word's names the strongest, then the rows that are no names."""
+    if len(owners) == words:
+        return values
+    index = owners.to(values.device)[:, None, None].expand(-1, *values.shape[1:])
+    best = torch.full((words, *values.shape[1:]), -torch.inf, device=values.device, dtype=values.dtype)
+    return torch.cat([best.scatter_reduce(0, index, values[: len(owners)], "amax"), values[len(owners) :]])
+
+
+def sharp_scores(words: tuple[str, ...], labels: Sequence[int], logits: Tensor, size: tuple[int, int], *, count: int) -> Scores:
+    """Logits at any resolution -> scores at the photo's: logits are resized first, the softmax is taken afterwards.
+
+    Only labels that win somewhere are kept. A band of rows is done at a time, so that many words on a large photo need no
+    more than the scores of those kept.
+
+    Args:
+        labels: of the first ``count`` rows, ascending.
+        logits: (count + P, h, w); the last P rows are background's, of which the strongest counts.
+        size: (H, W).
+    """
+    down, right = _bilinear(logits.shape[1], size[0], logits), _bilinear(logits.shape[2], size[1], logits)
+    rows = max(1, BAND // (len(logits) * size[1]))
+
+    def bands() -> Iterator[tuple[int, Tensor]]:
+        for top in range(0, size[0], rows):
+            wide = torch.einsum("yh,thw,xw->tyx", down[top : top + rows], logits.float(), right)
+            yield top, strongest(wide.softmax(0), count)
+
+    present = sorted({0, *(row for _, band in bands() for row in band.argmax(0).unique().tolist())})
+    values = logits.new_empty(len(present), *size, dtype=torch.float32)
+    for top, band in bands():
+        kept = band[present]
+        values[:, top : top + rows] = kept / kept.sum(0).clamp(min=1e-12)
+    return Scores(words, tuple(0 if row == 0 else labels[row - 1] for row in present), values)
+
+
+def _bilinear(cells: int, pixels: int, like: Tensor) -> Tensor:
+    """(pixels, cells) weights of torch's bilinear resizing along one side, corners not aligned."""
+    eye = torch.eye(cells, device=like.device, dtype=torch.float32)
+    return F.interpolate(eye[None], pixels, mode="linear", align_corners=False)[0].T
 
 
 def strongest(values: Tensor, words: int) -> Tensor:

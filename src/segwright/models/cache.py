@@ -23,7 +23,7 @@ CALLS = {
     "diffusion": ("features",),
     "tiny_vae": (),
     "clip": ("embed_images", "embed_masked", "patch_features", "keys"),
-    "captioner": ("caption",),
+    "captioner": ("caption", "published"),
     "vit": ("features", "keys"),
     "dino": ("features", "keys"),
     "mae": ("features", "keys"),

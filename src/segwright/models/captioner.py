@@ -14,6 +14,9 @@ from segwright.types import Image
 BEAMS, LONGEST = 3, 20  # BLIP's own captioning settings (its repository's generate(): num_beams=3, max_length=20)
 
 
+LAVIS = "a picture of"
+
+
 class Captioner:
     """A frozen ``transformers.BlipForConditionalGeneration``.
 
@@ -37,7 +40,14 @@ class Captioner:
 
     @torch.no_grad()
     def caption(
-        self, images: Sequence[Image | Tensor], prompt: str | None = None, beams: int | None = None, batch: int = 16
+        self,
+        images: Sequence[Image | Tensor],
+        prompt: str | None = None,
+        beams: int | None = None,
+        batch: int = 16,
+        *,
+        least: int = 0,
+        longest: int | None = None,
     ) -> list[str]:
         """One caption a photo, without special tokens.
 
@@ -46,8 +56,11 @@ class Captioner:
             prompt: how every caption begins ("a photograph of"); it is part of the answer, and all of it where it is as long
                 as a caption may be.
             beams: 1 is greedy; ``self.beams`` if None.
+            least: fewest tokens, the prompt's and the first and last among them.
+            longest: most tokens, likewise; ``self.longest`` if None.
         """
-        if prompt and len(self.tokenizer(prompt).input_ids) - 1 >= self.longest:  # its last token is no part of the start
+        most = longest or self.longest
+        if prompt and len(self.tokenizer(prompt).input_ids) - 1 >= most:  # its last token is no part of the start
             return [prompt] * len(images)
         captions: list[str] = []
         for i in range(0, len(images), batch):
@@ -56,12 +69,19 @@ class Captioner:
                 pixel_values=pixels,
                 num_beams=beams or self.beams,
                 do_sample=False,
-                max_length=self.longest,
+                max_length=most,
+                min_length=min(least, most),
                 max_new_tokens=None,
                 **self._start(prompt, len(pixels)),
             )
             captions += [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
         return captions
+
+    def published(self, images: Sequence[Image | Tensor]) -> list[str]:
+        """Captions as LAVIS, which FreeSeg-Diff's published code calls, has them by default: the prompt "a picture of " (not
+        part of the answer), 3 beams, 10 to 30 tokens."""
+        found = self.caption(images, LAVIS, 3, least=10, longest=30)
+        return [text[len(LAVIS) :].strip() if text.lower().startswith(LAVIS) else text for text in found]
 
     def _start(self, prompt: str | None, count: int) -> dict[str, Tensor]:
         if not prompt:

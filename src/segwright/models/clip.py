@@ -14,15 +14,17 @@ from segwright.models.keys import key_map
 from segwright.models.pixels import Pixels, as_tensor, resize, resize_masks
 from segwright.types import Image
 
-TEXTS = 20_000  # a vector of some 2 KB each
+MEMORY = 32 * 2**20  # bytes of text vectors and their keys that are remembered, about
+KEY = 400  # bytes that a remembered text takes beside its vector, about
+FITS = ("squeeze", "crop")
 WORK = 4  # a photo is first brought to at most this many times the network's side: masks cost as much as pixels
 
 
 class Clip:
     """A frozen ``transformers.CLIPModel``. D is its projection size; every vector is float32 of unit length.
 
-    Photos are squeezed to the network's square, not cropped: a region at the rim must stay in sight. The published
-    FreeSeg-Diff does the same. For square photos it is what CLIP's own processor does.
+    Photos are squeezed to the network's square (ours: a region at the rim must stay in sight), or, with ``fit="crop"``, cut as
+    CLIP's own processor does and with it the published FreeSeg-Diff. For square photos both are the same.
     """
 
     def __init__(self, model: Any, tokenizer: Any, pixels: Pixels) -> None:
@@ -41,18 +43,29 @@ class Clip:
         return float(self.model.logit_scale.detach().float().exp())
 
     @torch.no_grad()
-    def embed_images(self, images: Sequence[Image | Tensor], batch: int = 64) -> Tensor:
+    def embed_images(self, images: Sequence[Image | Tensor], batch: int = 64, *, fit: str = "squeeze") -> Tensor:
         """Photos, (H, W, 3) uint8 of any sizes or (3, H, W) uint8 tensors -> (n, D).
 
+        Args:
+            fit: one of ``FITS``.
+
         Raises:
-            InputError: something else among them.
+            InputError: something else among them, or an unknown fit.
         """
-        parts = [self._tower(self.pixels(images[i : i + batch], self.device)) for i in range(0, len(images), batch)]
+        check_fit(fit)
+        shown = images if fit == "squeeze" else [self._cropped(as_tensor(image)[None])[0] for image in images]
+        parts = [self._tower(self.pixels(shown[i : i + batch], self.device)) for i in range(0, len(shown), batch)]
         return torch.cat(parts) if parts else torch.empty(0, self.model.config.projection_dim, device=self.device)
 
     @torch.no_grad()
     def embed_masked(
-        self, images: Sequence[Image | Tensor], masks: Sequence[Tensor], batch: int = 64, crop: bool = False
+        self,
+        images: Sequence[Image | Tensor],
+        masks: Sequence[Tensor],
+        batch: int = 64,
+        crop: bool = False,
+        *,
+        fit: str = "squeeze",
     ) -> list[Tensor]:
         """Every region of every photo, black outside (FreeSeg-Diff Sec. 3.1.3), all in one batch.
 
@@ -61,6 +74,7 @@ class Clip:
             masks: for each photo (K, h, w) bool at any resolution; brought to the photo's by nearest neighbour.
             crop: show each region's bounding box, widened to a square (black beyond the photo), in place of the whole
                 frame. Not in the paper.
+            fit: one of ``FITS``, for the whole frame.
 
         Returns:
             n tensors (K, D).
@@ -70,7 +84,8 @@ class Clip:
         """
         if len(images) != len(masks):
             raise InputError(f"{len(images)} photos need as many sets of masks, got {len(masks)}")
-        small = [self._masked(image, mask, crop) for image, mask in zip(images, masks, strict=True)]
+        check_fit(fit)
+        small = [self._masked(image, mask, crop, fit) for image, mask in zip(images, masks, strict=True)]
         if not small:
             return []
         every = torch.cat(small)
@@ -78,7 +93,16 @@ class Clip:
         found = torch.cat(parts) if parts else torch.empty(0, self.model.config.projection_dim, device=self.device)
         return list(found.split([len(s) for s in small]))
 
-    def _masked(self, image: Image | Tensor, masks: Tensor, crop: bool) -> Tensor:
+    def _cropped(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W) uint8 -> (n, 3, S, S): short side to S, then the middle, as CLIP's own processor does."""
+        side = self.pixels.side
+        height, width = images.shape[2:]
+        short = min(height, width)
+        size = (int(side * height / short), int(side * width / short))
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        return resize(images, size, self.pixels.mode)[:, :, top : top + side, left : left + side]
+
+    def _masked(self, image: Image | Tensor, masks: Tensor, crop: bool, fit: str) -> Tensor:
         """(K, 3, S, S) uint8."""
         if masks.ndim != 3:
             raise InputError(f"masks of a photo must be (K, h, w), got {tuple(masks.shape)}")
@@ -90,7 +114,8 @@ class Clip:
         inside = resize_masks(masks.to(self.device), (photo.shape[1], photo.shape[2]))
         if crop and len(inside):
             return torch.cat([resize(_square(photo * m, m)[None], side, self.pixels.mode) for m in inside])
-        return resize(photo[None] * inside[:, None], side, self.pixels.mode)
+        masked = photo[None] * inside[:, None]
+        return resize(masked, side, self.pixels.mode) if fit == "squeeze" else self._cropped(masked)
 
     def _tower(self, pixels: Tensor) -> Tensor:
         found = self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)).pooler_output
@@ -100,7 +125,8 @@ class Clip:
     def embed_texts(self, words: Sequence[str], templates: Sequence[str] = ("{}",), batch: int = 256) -> Tensor:
         """Words -> (n, D): the mean of the templates' unit vectors, brought to unit length again.
 
-        Texts longer than the network's context (77 tokens for OpenAI's) are cut. The last ``TEXTS`` words are remembered.
+        Texts longer than the network's context (77 tokens for OpenAI's) are cut. The latest words are remembered, up to
+        ``MEMORY`` bytes.
 
         Raises:
             InputError: no template, or one without "{}".
@@ -117,7 +143,10 @@ class Clip:
         if not words:
             return torch.empty(0, self.model.config.projection_dim, device=self.device)
         rows = torch.stack([self._texts[w, key] for w in words])
-        while len(self._texts) > TEXTS:  # the oldest
+        for word in dict.fromkeys(words):  # asked for again: the youngest, so that a vocabulary outlives passing combinations
+            self._texts[word, key] = self._texts.pop((word, key))
+        most = MEMORY // (KEY + rows.element_size() * rows.shape[1])
+        while len(self._texts) > most:  # the oldest
             self._texts.pop(next(iter(self._texts)))
         return rows
 
@@ -161,6 +190,14 @@ class Clip:
         cells = pixels.shape[2] // self.model.config.vision_config.patch_size
         tower = self.model.vision_model
         return key_map(tower, layer, cells, lambda: tower(pixel_values=pixels, interpolate_pos_encoding=side is not None))
+
+
+def check_fit(fit: str) -> None:
+    """Raises:
+    InputError: not one of ``FITS``.
+    """
+    if fit not in FITS:
+        raise InputError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
 
 
 def _square(photo: Tensor, mask: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from segwright.errors import InputError, WeightsError
 from segwright.models.attention import Recorder, attached
+from segwright.models.name_logits import NameLogits, name_vectors, text_means
 from segwright.models.pixels import Pixels
 from segwright.models.sites import Site, check_settings, find_sites
 from segwright.types import Image
@@ -35,8 +36,9 @@ class FeatureSettings:
         kind: "resblock" (the paper's F: outputs of the residual blocks), "query" (the published implementation:
             queries of cross-attention), "attention" (A: self-attention, each cell's row of probabilities, mean over
             heads; the paper does not say which attention, and with an empty prompt only this one tells places apart),
-            "cross" (cross-attention, one map a token, mean over heads), or several joined by "+" ("resblock+attention"
-            is the paper's A+F). Joined parts are each centred and scaled to unit variance per photo, so that they weigh the same.
+            "cross" (cross-attention, one map a token, mean over heads), "logits" (A as the published code has it: raw
+            cross-attention logits for the classes' names, every head by itself), or several joined by "+"
+            ("resblock+attention" is A+F in our reading of the paper, "query+logits" in the published code's).
         resolutions: in cells of a 64x64 latent, any of 64, 32, 16, 8; 16 (Sec. 4.4, Table 6) means a quarter of the latent's side.
         layers: any of "down", "mid", "up". The paper takes encoder and decoder.
         timestep: 0 .. 999 (Sec. 4.1: 0).
@@ -45,6 +47,10 @@ class FeatureSettings:
         early_stop: leave the U-Net as soon as the last wanted layer is done (ours: it saves time and changes no bit of the result).
         blocks: only layers in these modules, as "up_blocks.1.attentions.0"; those that a U-Net lacks are passed over.
             Empty: all that the above allow, as in the paper.
+        balance: joined parts are each centred and scaled to unit variance per photo, so that they weigh the same (ours; the
+            published code joins them as they are).
+        sample: latents are drawn from the encoder's distribution, as the published code does; else its mean is taken (ours,
+            so that a photo has one result).
     """
 
     kind: str = "resblock"
@@ -55,6 +61,8 @@ class FeatureSettings:
     noise: bool = True
     early_stop: bool = True
     blocks: tuple[str, ...] = ()
+    balance: bool = True
+    sample: bool = False
 
     def __post_init__(self) -> None:
         check_settings(self.kind, self.resolutions, self.layers)
@@ -161,6 +169,10 @@ class Diffusion:
         joined = torch.cat([o.hidden_states[-2] for o in outs], -1)
         return Embedding(joined.to(self.dtype), outs[-1].text_embeds.to(self.dtype))
 
+    def text_means(self, names: Sequence[str], template: str = "{}") -> Tensor:
+        """(N, D) float32: ``segwright.models.name_logits.text_means``."""
+        return text_means(self, names, template)
+
     def noise(self, latents: Tensor, timestep: int, seed: int = 0) -> Tensor:
         """Latents noised to ``timestep`` (0 .. 999), the same noise for every photo of the batch."""
         alpha = self.alphas[timestep]
@@ -204,6 +216,8 @@ class Diffusion:
         prompts: Sequence[str] | None = None,
         seed: int = 0,
         batch: int = BATCH,
+        *,
+        names: Sequence[str] = (),
     ) -> Tensor:
         """Inner features of photos from one pass a photo.
 
@@ -211,6 +225,7 @@ class Diffusion:
             images: (B, 3, S, S) in 0..1; ``pixels`` makes them.
             prompts: one a photo; empty ones if None.
             seed: of the noise; a photo's features do not depend on the photos beside it.
+            names: of the classes, for the kind "logits".
 
         Returns:
             (B, C, size, size) float32 on the device: each layer resized bilinearly, then joined.
@@ -223,15 +238,18 @@ class Diffusion:
             raise InputError(f"{len(images)} photos need as many prompts, got {len(prompts)}")
         if images.ndim != 4 or images.shape[2] != images.shape[3]:
             raise InputError(f"features are taken from square photos (B, 3, S, S), got {tuple(images.shape)}")
+        if "logits" in settings.kind.split("+") and not names:
+            raise InputError('features of the kind "logits" need the names of the classes; give words, or choose another kind')
         groups = [self.sites(settings, kind) for kind in settings.kind.split("+")]
         parts = []
         for i in range(0, len(images), batch):
-            latents = self.encode(images[i : i + batch])
+            latents = self.encode(images[i : i + batch], seed if settings.sample else None)
             noised = self.noise(latents, settings.timestep, seed) if settings.noise else latents
             embedding = self._conditions(None if prompts is None else prompts[i : i + batch], len(latents))
-            maps = self.maps(noised, embedding, settings)
+            maps = self.maps(noised, embedding, settings, names)
             joined = [torch.cat([maps[s] for s in group], 1) for group in groups]
-            parts.append(torch.cat([_balanced(j) for j in joined], 1) if len(joined) > 1 else joined[0])
+            even = settings.balance and len(joined) > 1
+            parts.append(torch.cat([_balanced(j) if even else j for j in joined], 1))
         return torch.cat(parts)
 
     def sites(self, settings: FeatureSettings, kind: str | None = None) -> list[Site]:
@@ -259,11 +277,14 @@ class Diffusion:
         where = "+".join(str(r) for r in s.resolutions)
         return f"{s.kind} features at t={s.timestep}, resolution {where} ({', '.join(s.layers)}), as {s.size}x{s.size} cells"
 
-    def maps(self, latents: Tensor, embedding: Embedding, settings: FeatureSettings) -> dict[Site, Tensor]:
+    def maps(
+        self, latents: Tensor, embedding: Embedding, settings: FeatureSettings, names: Sequence[str] = ()
+    ) -> dict[Site, Tensor]:
         """Each wanted layer's map in one pass over latents as they are, (B, C, size, size) float32; nothing stays attached."""
         maps: dict[Site, Tensor] = {}
         sites = [site for kind in settings.kind.split("+") for site in self.sites(settings, kind)]
         last = max(sites, key=lambda s: s.order)
+        named = name_vectors(self, names) if any(site.kind == "logits" for site in sites) else None
 
         def take(site: Site, value: Tensor) -> None:
             square = value.float() if site.kind == "resblock" else _as_map(value.float())
@@ -275,7 +296,9 @@ class Diffusion:
         with ExitStack() as stack:
             recorders: dict[nn.Module, Recorder] = {}
             for site in sites:
-                if site.kind in ("attention", "cross"):
+                if named is not None and site.kind == "logits":
+                    recorders[site.module] = NameLogits(named, partial(take, site))
+                elif site.kind in ("attention", "cross"):
                     recorders[site.module] = Recorder(on_map=partial(take, site))
                 else:
                     stack.callback(site.module.register_forward_hook(partial(_pass_on, take, site)).remove)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from segwright.errors import InputError
 
 
-def key_map(tower: nn.Module, layer: int, cells: int, run: Callable[[], Any]) -> Tensor:
+def key_map(tower: nn.Module, layer: int, cells: int | tuple[int, int], run: Callable[[], Any]) -> Tensor:
     """The keys of one attention layer as a map.
 
     Args:
         tower: a ViT whose attentions project keys in modules called ``k_proj``, in the order of the layers.
         layer: -1 the last.
-        cells: h = w; class and register tokens stand before the cells.
+        cells: (h, w), or h = w; class and register tokens stand before the cells.
         run: one pass of the network.
 
     Returns:
@@ -38,5 +38,6 @@ def key_map(tower: nn.Module, layer: int, cells: int, run: Callable[[], Any]) ->
         run()
     finally:
         hook.remove()
-    kept = seen[0][:, -cells * cells :].float()
-    return kept.transpose(1, 2).unflatten(2, (cells, cells)).contiguous()
+    high, wide = cells if isinstance(cells, tuple) else (cells, cells)
+    kept = seen[0][:, -high * wide :].float()
+    return kept.transpose(1, 2).unflatten(2, (high, wide)).contiguous()

@@ -53,9 +53,10 @@ class Pixels:
         images: Sequence[Image | Tensor],
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        side: int | None = None,
+        side: int | tuple[int, int] | None = None,
     ) -> Tensor:
-        """(H, W, 3) uint8 arrays or (3, H, W) uint8 tensors of any sizes -> (B, 3, side, side), normalised."""
+        """(H, W, 3) uint8 arrays or (3, H, W) uint8 tensors of any sizes -> (B, 3, side, side), normalised; ``side`` may be
+        (height, width)."""
         size = side or self.side
         batch = torch.cat([resize(as_tensor(image)[None].to(device), size, self.mode) for image in images])
         return self.normalise(batch.float() / 255).to(dtype)

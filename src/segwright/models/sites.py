@@ -10,7 +10,7 @@ from torch import nn
 
 from segwright.errors import InputError
 
-KINDS = ("resblock", "query", "attention", "cross")
+KINDS = ("resblock", "query", "attention", "cross", "logits")
 LAYERS = ("down", "mid", "up")
 RESOLUTIONS = (64, 32, 16, 8)
 
@@ -21,7 +21,8 @@ class Site:
 
     Attributes:
         name: the module's path in the U-Net.
-        kind: "resblock", "query" (cross-attention's to_q), "attention" (self-attention), "cross" (cross-attention).
+        kind: "resblock", "query" (cross-attention's to_q), "attention" (self-attention), "cross" (cross-attention), "logits"
+            (cross-attention's raw logits for other texts than the prompt's).
         layer: "down", "mid" or "up".
         resolution: cells a side, had the latent 64.
         order: place in the pass.
@@ -43,6 +44,8 @@ def check_settings(kind: str, resolutions: Collection[int], layers: Collection[s
         InputError: an unknown or repeated kind, resolution or layer, or none.
     """
     asked = (("kind", kind.split("+"), KINDS), ("resolutions", resolutions, RESOLUTIONS), ("layers", layers, LAYERS))
+    if {"cross", "logits"} <= set(kind.split("+")):
+        raise InputError(f"kind takes one of cross and logits, which are of the same layers, got {kind!r}")
     for what, given, known in asked:
         if not given or len(set(given)) < len(given) or not set(given) <= set(known):
             shown = kind if what == "kind" else tuple(given)
@@ -83,3 +86,4 @@ def _add_block(sites: list[Site], name: str, layer: str, resolution: int, block:
             add(f"{path}.attn1", "attention", inner.attn1)
             add(f"{path}.attn2.to_q", "query", inner.attn2.to_q)
             add(f"{path}.attn2", "cross", inner.attn2)
+            add(f"{path}.attn2", "logits", inner.attn2)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.types import Image, Scores, check_image
@@ -38,6 +40,10 @@ class Refiner(ABC):
         Raises:
             InputError: image and scores differ in size, or networks are needed and not given.
         """
+
+    def smoothed(self, image: Image, values: Tensor) -> Tensor | None:
+        """Values of any range, (M, H, W) of the photo's size, refined as they are; None: the refiner knows scores alone."""
+        return None
 
     def identity(self, networks: Networks | None = None) -> dict[str, Any]:
         """All that the result depends on beside image and scores: name, every setting, and the networks as they would be loaded."""

@@ -15,7 +15,7 @@ from torch.nn.functional import embedding_bag, pad
 
 from segwright.errors import InputError
 from segwright.refine.base import Refiner, check_count, check_pairs
-from segwright.types import Image, Scores
+from segwright.types import Image, Scores, check_image
 from segwright.weights import Networks
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
@@ -41,6 +41,10 @@ class PAMR(Refiner):
 
     def __call__(self, image: Image, scores: Scores, networks: Networks | None = None) -> Scores:
         return pamr(image, scores, iterations=self.iterations, dilations=self.dilations)
+
+    def smoothed(self, image: Image, values: Tensor) -> Tensor:
+        """Weighted means of any values, as OVDiff's published code takes them of cosines."""
+        return _averaged(check_image(image), values.detach(), self.iterations, self.dilations)
 
 
 def pamr(image: Image, scores: Scores, *, iterations: int = 10, dilations: Sequence[int] = DILATIONS) -> Scores:
@@ -89,6 +93,12 @@ def pamr_batch(
 
 
 def _refine(image: Image, values: Tensor, iterations: int, dilations: Sequence[int]) -> Tensor:
+    """(M, H, W) -> (M, H, W), summing to 1."""
+    wide = _averaged(image, values, iterations, dilations)
+    return (wide / wide.sum(0)).contiguous()
+
+
+def _averaged(image: Image, values: Tensor, iterations: int, dilations: Sequence[int]) -> Tensor:
     """(M, H, W) -> (M, H, W)."""
     count, height, width = values.shape
     distances = [min(dilation, max(height, width)) for dilation in dilations]  # beyond it the border repeats anyway
@@ -96,8 +106,7 @@ def _refine(image: Image, values: Tensor, iterations: int, dilations: Sequence[i
     rows = pad(values.flatten(1).t(), (0, -count % LANES)).contiguous()
     for _ in range(iterations):
         rows = _average(rows, weights, height, width, distances)
-    rows = rows[:, :count]
-    return (rows / rows.sum(1, keepdim=True)).t().reshape(count, height, width).contiguous()
+    return rows[:, :count].t().reshape(count, height, width)
 
 
 def _average(rows: Tensor, weights: Tensor, height: int, width: int, dilations: Sequence[int]) -> Tensor:

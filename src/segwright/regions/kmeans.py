@@ -7,6 +7,7 @@ P P' is made once and the channels are never touched again; that is exact, not a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -87,7 +88,8 @@ def kmeans(
     if not len(batch):
         return []
     product, norms = _products(batch.flatten(2).transpose(1, 2).float(), normalise)
-    draws = torch.rand(restarts, clusters, generator=torch.Generator().manual_seed(seed)).to(batch.device)
+    tries = 2 + int(math.log(clusters))
+    draws = torch.rand(restarts, clusters, tries, generator=torch.Generator().manual_seed(seed)).to(batch.device)
     labels = _seeds(product, norms, draws)
     for _ in range(iterations):
         distances = _distances(product, norms, _averages(labels, clusters, norms))
@@ -132,18 +134,22 @@ def _averages(labels: Tensor, clusters: int, norms: Tensor) -> Tensor:
 
 
 def _seeds(product: Product, norms: Tensor, draws: Tensor) -> Tensor:
-    """k-means++ (Arthur and Vassilvitskii 2007): each next centre drawn by its squared distance. Labels (B, R, N)."""
+    """Greedy k-means++ (Arthur and Vassilvitskii 2007, Sec. 5; scikit-learn's): of several next centres, each drawn by its
+    squared distance, the one that leaves the least sum of distances. Draws (R, K, tries) in 0..1; labels (B, R, N)."""
     count, cells = norms.shape
-    restarts, clusters = draws.shape
+    restarts, clusters, tries = draws.shape
     wide = torch.float32 if norms.device.type == "mps" else torch.float64
     nearest = torch.ones(count, restarts, cells, device=norms.device)
     labels = torch.zeros(count, restarts, cells, dtype=torch.long, device=norms.device)
     for k in range(clusters):
         sums = nearest.to(wide).cumsum(2)
-        aim = draws[:, k].to(wide).view(1, restarts, 1) * sums[..., -1:]
-        chosen = torch.searchsorted(sums, aim, right=True).clamp(max=cells - 1)
-        one = torch.zeros_like(nearest).scatter_(2, chosen, 1.0)
-        distance = _distances(product, norms, one[:, :, None])[:, :, 0]
+        aim = draws[:, k].to(wide)[None] * sums[..., -1:]
+        chosen = torch.searchsorted(sums, aim, right=True).clamp(max=cells - 1)  # (B, R, tries)
+        one = torch.zeros(count, restarts, tries, cells, device=norms.device).scatter_(3, chosen[..., None], 1.0)
+        found = _distances(product, norms, one.flatten(1, 2)[:, :, None])[:, :, 0].view_as(one)
+        left = torch.minimum(found, nearest[:, :, None]) if k else found
+        best = left.sum(3).argmin(2) if k else torch.zeros_like(chosen[..., 0])
+        distance = found.gather(2, best[..., None, None].expand(-1, -1, 1, cells))[:, :, 0]
         closer = distance < nearest if k else torch.ones_like(labels, dtype=torch.bool)
         labels = torch.where(closer, k, labels)
         nearest = torch.where(closer, distance, nearest)

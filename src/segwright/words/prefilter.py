@@ -46,11 +46,12 @@ def prefilter(image: Tensor, words: Sequence[str], embed: Callable[[Sequence[str
         raise InputError(f"the category pre-filter needs words and 1..16 of them at most, got {len(words)} and {most}")
     cosines = embed([TEMPLATE.format(word) for word in words]) @ image
     probabilities = cosines.softmax(0)
-    order = probabilities.argsort(descending=True, stable=True)[:most].tolist()
-    likely = sorted(i for i in order if float(probabilities[i]) >= (1 - 1e-6) / len(words))
+    order = probabilities.argsort(descending=True, stable=True).tolist()
+    passed = [i for i in order if float(probabilities[i]) >= (1 - 1e-6) / len(words)]
+    likely = passed[:most] if len(passed) > most else sorted(passed)  # the published code's order of the prompts' words
     sets = [tuple(compress(likely, bits)) for bits in product((True, False), repeat=len(likely)) if any(bits)]
     prompts = [" and ".join(TEMPLATE.format(words[i]) for i in chosen) for chosen in sets]
     fit = embed(prompts) @ image
     ranking = torch.argsort(fit, descending=True, stable=True)[:5].tolist()
     best = tuple((prompts[i], float(fit[i])) for i in ranking)
-    return Filtered(sets[ranking[0]], tuple(probabilities.tolist()), best)
+    return Filtered(tuple(sorted(sets[ranking[0]])), tuple(probabilities.tolist()), best)

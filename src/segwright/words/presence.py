@@ -11,18 +11,44 @@ from segwright.types import Image
 from segwright.words.candidates import Candidates, candidates
 from segwright.words.nouns import Keyword, keywords
 from segwright.words.prefilter import prefilter
+from segwright.words.synonyms import split_names
+from segwright.words.templates import PHOTO_OF
 
 BACKGROUND = ("background", "nothing", "a plain background", "a pattern")
-RULES = ("paper", "reference", "prefilter", "none")
+RULES = ("paper", "reference", "published", "prefilter", "none")
 
 
 class Networks(Protocol):
     """What is asked of ``segwright.weights.Networks`` here."""
 
     @property
+    def diffusion(self) -> Any: ...
+
+    @property
     def captioner(self) -> Any: ...
     @property
     def clip(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Nouns:
+    """How photos are captioned, and what of a caption becomes a word where none is given.
+
+    Attributes:
+        captions: "own": as the captioner's files say; "published": as FreeSeg-Diff's published code
+            (``Captioner.published``).
+        adjectives: "red car" is a word beside "car" (published code).
+        distractors: names that compete with the caption's nouns and are never given (published code: VOC's).
+    """
+
+    captions: str = "own"
+    adjectives: bool = False
+    distractors: tuple[str, ...] = ()
+
+    def words(self, keyword: Keyword) -> tuple[str, ...]:
+        """The words of one keyword."""
+        phrases = (f"{adjective} {keyword.word}" for adjective in keyword.adjectives) if self.adjectives else ()
+        return (*phrases, keyword.word)
 
 
 @dataclass(frozen=True)
@@ -69,22 +95,26 @@ def choose(
     background: tuple[str, ...] = BACKGROUND,
     *,
     captions: bool = False,
+    how: Nouns = Nouns(),
 ) -> list[Chosen]:
     """The words of each photo.
 
     Args:
         vocabulary: the words given, checked; None: each photo's own, the nouns of its caption, all of them believed.
         rule: which of the words given are believed to be in a photo. "paper", "reference": those nearest to the caption's
-            nouns (``segwright.words.candidates``); "prefilter": those that CLIP sees (``segwright.words.prefilter``);
+            nouns by CLIP (``segwright.words.candidates``); "published": likewise by the diffusion model's text encoder, as
+            FreeSeg-Diff's published code has it; "prefilter": those that CLIP sees (``segwright.words.prefilter``);
             "none": all.
         background: nouns that name nothing and are no words; they become ``Chosen.prompts``.
         captions: caption the photos even where the rule needs none.
+        how: captions are made and read.
     """
     if vocabulary is not None and rule in ("none", "prefilter") and not captions:
         return [_without_caption(networks, image, vocabulary, rule) for image in images]
-    texts = networks.captioner.caption(images)
+    texts = networks.captioner.published(images) if how.captions == "published" else networks.captioner.caption(images)
     return [
-        _chosen(networks, image, text, vocabulary, rule, background=background) for image, text in zip(images, texts, strict=True)
+        _chosen(networks, image, text, vocabulary, rule, background=background, how=how)
+        for image, text in zip(images, texts, strict=True)
     ]
 
 
@@ -98,8 +128,9 @@ def needed(rule: str, words: bool, captions: bool = False) -> tuple[str, ...]:
     """
     if not words:
         return ("captioner",)
-    clip, caption = rule != "none", captions or rule not in ("none", "prefilter")
-    return (*(("clip",) if clip else ()), *(("captioner",) if caption else ()))
+    caption = captions or rule not in ("none", "prefilter")
+    text = {"none": (), "published": ("diffusion",)}.get(rule, ("clip",))
+    return (*text, *(("captioner",) if caption else ()))
 
 
 def _without_caption(networks: Networks, image: Image, vocabulary: tuple[str, ...], rule: str) -> Chosen:
@@ -110,20 +141,40 @@ def _seen(networks: Networks, image: Image, vocabulary: tuple[str, ...], rule: s
     if rule == "none":
         return tuple(range(len(vocabulary)))
     clip = networks.clip
-    return prefilter(clip.embed_images([image])[0], vocabulary, clip.embed_texts).kept
+    names, owners = split_names(vocabulary)
+    return _owners(prefilter(clip.embed_images([image])[0], names, clip.embed_texts).kept, owners)
+
+
+def _owners(found: Sequence[int], owners: Sequence[int]) -> tuple[int, ...]:
+    """Places of words, ascending, whose names are at these places."""
+    return tuple(sorted({owners[i] for i in found}))
 
 
 def _chosen(
-    networks: Networks, image: Image, caption: str, vocabulary: tuple[str, ...] | None, rule: str, *, background: tuple[str, ...]
+    networks: Networks,
+    image: Image,
+    caption: str,
+    vocabulary: tuple[str, ...] | None,
+    rule: str,
+    *,
+    background: tuple[str, ...],
+    how: Nouns,
 ) -> Chosen:
     found = tuple(keywords(caption))
     if vocabulary is None:
-        words = tuple(k.word for k in found if k.word not in background)
-        return Chosen(caption, found, words, tuple(range(len(words))), None, background)
+        words = tuple(dict.fromkeys(w for k in found if k.word not in background for w in how.words(k)))
+        rivals = (name for name in how.distractors if name not in words)
+        return Chosen(caption, found, words, tuple(range(len(words))), None, (*background, *rivals))
     if rule in ("none", "prefilter"):
         return Chosen(caption, found, vocabulary, _seen(networks, image, vocabulary, rule))
-    clip = networks.clip
     named = [k.word for k in found]
-    known = cast(Literal["paper", "reference"], rule)
-    picked = candidates(clip.embed_texts(named), clip.embed_texts(vocabulary), known, named, vocabulary)
-    return Chosen(caption, found, vocabulary, picked.classes, picked)
+    names, owners = split_names(vocabulary)
+    if rule == "published":
+        embed = networks.diffusion.text_means
+        sides = embed(named), embed(names, PHOTO_OF[0])
+        picked = candidates(*sides, "reference", named, names)
+    else:
+        clip = networks.clip
+        known = cast(Literal["paper", "reference"], rule)
+        picked = candidates(clip.embed_texts(named), clip.embed_texts(names), known, named, names)
+    return Chosen(caption, found, vocabulary, _owners(picked.classes, owners), picked)

@@ -71,8 +71,11 @@ def test_other_backbones(networks: Networks, scenes: Shipped, backbone: str) -> 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"refine": "pamr"}, {"refine": None}, {"sharpen_first": True}, {"smooth": True}, {"restrict": True}, {"best_region": True},
-     {"prompt": "caption"}, {"candidates": "reference"}, {"crop": True}, {"templates": ("a photo of a {}", "{}")}],
+    [
+        {"refine": "pamr"}, {"refine": None}, {"sharpen_first": True}, {"smooth": True}, {"naming": "published"}, {"fit": "crop"},
+        {"captions": "published"}, {"extra_clusters": 1}, {"prompt": "caption"}, {"candidates": "reference"},
+        {"candidates": "published"}, {"crop": True}, {"templates": ("a photo of a {}", "{}")},
+    ],
     ids=str,
 )  # fmt: skip
 def test_options_run_and_are_recorded(networks: Networks, scenes: Shipped, settings: dict) -> None:

@@ -29,26 +29,51 @@ def test_flat_maps_fall_back_to_fixed_thresholds() -> None:
     assert background.tolist() == [[[True, False], [True, False]]]
 
 
-def test_proposals_are_chosen_by_mean_attribution() -> None:
-    attribution = torch.zeros(1, 12, 12)
-    attribution[0, 3:8, 3:8] = 0.9  # the object
-    attribution[0, 9:, 9:] = 0.1
-    thing, other = torch.zeros(2, 12, 12, dtype=torch.bool)
-    thing[2:8, 2:8] = True
-    other[9:, 9:] = True
-    foreground, background = proposal_masks(attribution, [torch.stack([other, thing])])
-    assert torch.equal(foreground[0], thing)
-    rest = ~(thing | other)  # its mean is 0, the lowest
-    assert background[0].any()
-    assert not (background[0] & ~rest).any()
-    outside = ~rest
-    for y, x in background[0].nonzero().tolist():  # eroded: no neighbour lies outside
-        assert not outside[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].any()
+def by_hand(attribution: np.ndarray, proposals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eq. 1 pixel by pixel, as the published code orders it."""
+    side = len(attribution)
+    rest = ~proposals.any(0)
+    masks = [m for m in [rest, *proposals] if m.any()]
+    means = [attribution[m].mean() for m in masks]
+    order = sorted(range(len(masks)), key=lambda i: -means[i])
+    owner = np.zeros((side, side), int)
+    for y in range(side):
+        for x in range(side):
+            owner[y, x] = next(rank for rank, i in enumerate(order) if masks[i][y, x])
+    low = (owner == owner.max()) & (attribution < 0.2)
+    background = np.zeros_like(low)
+    for y in range(side):
+        for x in range(side):
+            near = [(y, x), (y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+            background[y, x] = all(low[a, b] for a, b in near if 0 <= a < side and 0 <= b < side)
+    return owner == 0, background
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_proposals_against_a_slow_twin(seed: int) -> None:
+    """Overlaps belong to the better mask, background loses one pixel; no pixel of 8 draws differs."""
+    draw = np.random.default_rng(seed)
+    attribution = draw.random((24, 24)) * np.linspace(0, 1, 24)[None] ** 2
+    attribution = (attribution - attribution.min()) / (attribution.max() - attribution.min())
+    proposals = np.zeros((3, 24, 24), bool)
+    for one in proposals:
+        y, x = draw.integers(0, 12, 2)
+        one[y : y + 12, x : x + 12] = True
+    given = torch.tensor(attribution, dtype=torch.float32)
+    foreground, background = proposal_masks(given[None], [torch.tensor(proposals)], side=24)
+    expected = by_hand(given.numpy(), proposals)
+    assert np.array_equal(foreground[0].numpy(), expected[0])
+    assert np.array_equal(background[0].numpy(), expected[1])
+
+
+def test_masks_are_at_the_pictures_resolution() -> None:
+    foreground, background = proposal_masks(torch.rand(1, 64, 64), [torch.ones(1, 32, 32, dtype=torch.bool)])
+    assert foreground.shape == background.shape == (1, 512, 512)
 
 
 def test_no_proposal_means_fixed_thresholds() -> None:
-    attribution = torch.tensor([[[0.9, 0.3], [0.1, 0.5]]])
-    foreground, background = proposal_masks(attribution, [torch.zeros(0, 2, 2, dtype=torch.bool)])
+    attribution = torch.tensor([[[1.0, 0.3], [0.0, 0.5]]])
+    foreground, background = proposal_masks(attribution, [torch.zeros(0, 2, 2, dtype=torch.bool)], side=2)
     assert foreground.tolist() == [[[True, False], [False, False]]]
     assert background.tolist() == [[[False, False], [True, False]]]
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from segwright.errors import InputError
-from segwright.methods.ovdiff.averaging import build
+from segwright.methods.ovdiff import averaging
+from segwright.methods.ovdiff.averaging import build, build_sides
 from segwright.methods.ovdiff.prototypes import INSTANCE, PART, WHOLE
 
 
@@ -58,3 +59,33 @@ def test_an_empty_mask_gives_no_prototypes_and_few_cells_few_parts() -> None:
     assert (build(features, one, parts=32).kinds == PART).sum() == 2
     with pytest.raises(InputError, match="do not belong together"):
         build(features, masks[:3])
+
+
+class Drawn:
+    """Pictures' features, made when they are asked for."""
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self.features, self.asked = features, 0
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.asked += 1
+        return self.features[index]
+
+
+def test_two_passes_say_the_part_of_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more cells than k-means sees, every masked cell still gets its nearest part; means are over all cells."""
+    monkeypatch.setattr(averaging, "POINTS", 50)
+    draw = torch.Generator().manual_seed(0)
+    features, masks = Drawn(torch.randn(4, 6, 8, 8, generator=draw)), torch.rand(4, 8, 8, generator=draw) > 0.3
+    made = build_sides(features, {"in": masks, "out": ~masks}, parts=5)
+    assert features.asked == 8, "one pass for both sides, and one for the parts"
+    for name, inside in (("in", masks), ("out", ~masks)):
+        found = made[name]
+        points = features.features.permute(0, 2, 3, 1)[inside]
+        assert torch.allclose(found.vectors[0], points.mean(0), atol=1e-5)
+        centroids = found.vectors[found.kinds == PART]
+        assert torch.equal(found.cells[inside], torch.cdist(points, centroids).argmin(1))
+        assert (found.cells[~inside] == -1).all()

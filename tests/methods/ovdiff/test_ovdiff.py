@@ -106,8 +106,6 @@ def test_a_bank_of_networks_that_the_preset_lacks_is_not_begun(tmp_path: Path) -
 def test_a_bank_of_other_settings_is_refused(bank: Path) -> None:
     with pytest.raises(InputError, match=r"support\.parts = 4, not 5"):
         OVDiff.load("mini", "cpu", bank=bank, support=replace(SUPPORT, parts=5))
-    with pytest.raises(InputError, match="dtype = 'float32', not 'bfloat16'"):
-        OVDiff.load("mini", "cpu", "bfloat16", bank=bank)
     with pytest.raises(InputError, match="without extractor 'dino'"):
         OVDiff.load("mini", "cpu", bank=bank, extractors=("dino",))(np.zeros((9, 9, 3), np.uint8), ["tv"])
 
@@ -190,7 +188,7 @@ def test_variants_of_table_3(bank: Path) -> None:
     assert low.labels.min() > 0
     assert high.labels.max() == 0
     base = replace(base, settings=replace(base.settings, stuff_filter=None))
-    average = base.matching([base.prototypes(w) for w in WORDS], [0, 1])
+    average = base.matching([base.prototypes(w) for w in WORDS], [0, 1], [3])
     assert average.labels == (0, 1, 2)
     assert all(isinstance(p, Prototypes) for s in average.sets["sd"] for p in s)
 
@@ -231,3 +229,76 @@ def test_any_generator_of_proposals_can_be_handed_in(tmp_path: Path) -> None:
     other = open_bank(networks, tmp_path / "maskcut", settings)
     make_words(networks, other, ["tv"], settings)
     assert other.get("tv") is not None
+
+
+def test_another_dtype_matches_with_the_same_bank(bank: Path) -> None:
+    """Prototypes are float32 whatever made them: a bank is not bound to a machine's dtype."""
+    half = OVDiff.load("mini", "cpu", "bfloat16", bank=bank)
+    full = OVDiff.load("mini", "cpu", bank=bank)
+    assert torch.equal(half.prototypes("pizza").foreground["sd"].vectors, full.prototypes("pizza").foreground["sd"].vectors)
+    assert half.identity()["dtype"] != full.identity()["dtype"]
+    assert half.identity()["bank"] == full.identity()["bank"]
+
+
+def test_kinds_belong_to_the_vocabulary_not_to_the_bank(bank: Path) -> None:
+    image = read_scenes("val", 2).images[1]
+    kinds = {given: OVDiff.load("mini", "cpu", bank=bank, stuff=given).steps([image], WORDS)[0].stuff
+             for given in (None, (), ("Grass",), ("pizza", "TV"), ("auto",))}  # fmt: skip
+    assert kinds == {None: (3,), (): (), ("Grass",): (3,), ("pizza", "TV"): (0, 1), ("auto",): (3,)}
+
+
+def test_pamr_sees_averaged_cosines_at_the_working_size(bank: Path) -> None:
+    """Published order, against pamr's own slow definition on one photo: largest difference 3e-6."""
+    image = read_scenes("val", 1).images[0]
+    method = OVDiff.load("mini", "cpu", bank=bank, refine="pamr")
+    steps, photo = method.steps([image], WORDS)[0], method.working(image)[0]
+    values = steps.cosines.double().numpy()
+    pixels = photo.astype(float)
+    height, width = photo.shape[:2]
+    offsets = [(d * dy, d * dx) for d in (1, 2, 4, 8, 12, 24) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    ys, xs = np.mgrid[:height, :width]
+    near = [(np.clip(ys + dy, 0, height - 1), np.clip(xs + dx, 0, width - 1)) for dy, dx in offsets]
+    around = np.stack([pixels[y, x] for y, x in near])
+    sigma = around.std(0, ddof=1)
+    chosen = [i for i, (dy, dx) in enumerate(offsets) if dy or dx]
+    logits = np.stack([-(np.abs(around[i] - pixels) / (0.1 * sigma + 1e-8)).mean(2) for i in chosen])
+    weights = np.exp(logits - logits.max(0))
+    weights /= weights.sum(0)
+    for _ in range(10):
+        values = np.stack([sum(w * row[near[i]] for w, i in zip(weights, chosen, strict=True)) for row in values])
+    found = method._smoothed(image, steps.cosines).numpy()
+    assert np.abs(found - values).max() < 2e-5
+    wide = interpolate(torch.from_numpy(found)[None], image.shape[:2], mode="bilinear", align_corners=False)[0]
+    labels = np.array(steps.matching.labels)[wide.argmax(0).numpy()]
+    assert (labels == method.finish(steps).labels).mean() > 0.999
+    ours = replace(method, settings=replace(method.settings, refine_on="probabilities"))
+    assert ours.finish(ours.steps([image], WORDS)[0]).labels.shape == labels.shape
+
+
+@pytest.mark.parametrize(("which", "kind"), [("average", 0), ("instances", 1), ("parts", 2)])
+def test_prototypes_of_one_kind(bank: Path, which: str, kind: int) -> None:
+    method = OVDiff.load("mini", "cpu", bank=bank, prototypes=which, stuff_filter=None)
+    matching = method.matching([method.prototypes(w) for w in WORDS], [0, 1, 3], [3])
+    kinds = {int(k) for sets in matching.sets["sd"] for p in sets for k in p.kinds}
+    assert kinds == {kind}
+
+
+def test_fewer_pictures_are_the_first_of_the_same_set(bank: Path, tmp_path: Path) -> None:
+    """Fig. 4's N: the pictures of a small support set are bit for bit the first of a larger one."""
+    few = OVDiff.load("mini", "cpu", bank=tmp_path / "bank", support=replace(SUPPORT, pictures=2), stuff=["grass"])
+    few.prepare(["pizza"], lambda *_: None)
+    many, small = files(bank), files(tmp_path / "bank")
+    pictures = [name for name in small if name.endswith(".png")]
+    assert len(pictures) == 2
+    assert all(small[name] == many[name] for name in pictures)
+
+
+def test_the_stuff_filter_is_applied_once(bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segwright.methods.ovdiff import method as module
+
+    calls = []
+    filtered = module.without_stuff
+    monkeypatch.setattr(module, "without_stuff", lambda *given: calls.append(1) or filtered(*given))  # type: ignore[func-returns-value]
+    method = OVDiff.load("mini", "cpu", bank=bank)
+    method.many(read_scenes("val", 3).images, WORDS)
+    assert 0 < len(calls) <= 3 * 2, "three things, two extractors, whatever the number of photos"

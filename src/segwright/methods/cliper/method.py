@@ -38,6 +38,7 @@ from segwright.methods.segmenter import (
 from segwright.models.clip_dense import min_max, patch, pixels, scaled
 from segwright.models.clip_layers import layer_cosines
 from segwright.models.heads import Heads, attend, finest_up
+from segwright.profiles import Profile
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
@@ -179,6 +180,13 @@ class CLIPer(Segmenter):
     # Its configuration for VOC without background.
     without_background: ClassVar = {"score": 0.0, "threshold": 1e-4, "stretch": False}
     by_data: ClassVar = {data.replace("object", "coco-object"): changes for data, changes in PUBLISHED.items()}
+    profiles: ClassVar = {
+        "published": Profile(
+            {"preset": ("sd21", "published code: SD 2.1"), "clip": ("clip-l14", "published code: ViT-L/14")},
+            {data: {k: (v, "published code's configuration") for k, v in changes.items()} for data, changes in by_data.items()},
+            "Values for no data set are the defaults, the published configuration for VOC. SD 2.1 runs at 768 pixels here.",
+        )
+    }
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image; its steps are made again where they are looked at."""

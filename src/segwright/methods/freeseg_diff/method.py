@@ -17,9 +17,11 @@ from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.methods.base import Method, Trace
 from segwright.methods.freeseg_diff import explain
-from segwright.methods.freeseg_diff.naming import Named, keep_best_region, name_regions, paint
+from segwright.methods.freeseg_diff.naming import NAMINGS, Named, name_regions, paint
+from segwright.methods.freeseg_diff.profiles import PROFILES
 from segwright.methods.freeseg_diff.sharpen import sharpen
 from segwright.methods.freeseg_diff.steps import Steps
+from segwright.models.clip import FITS
 from segwright.models.diffusion import FeatureSettings
 from segwright.presets import Preset
 from segwright.refine import CRF, G4Seg
@@ -28,12 +30,13 @@ from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.settings import take_parts
 from segwright.types import Image, Segmentation, check_image
 from segwright.weights import Networks
-from segwright.words.presence import BACKGROUND, Chosen, choose, needed
+from segwright.words.presence import BACKGROUND, Chosen, Nouns, choose, needed
 from segwright.words.vocabulary import check_words
 
 SOFT = 0.05  # of the photo's sides: k-means cells say no more of an outline; one-hot scores would leave G4Seg nothing to do
 BACKBONES = ("diffusion", "clip", "vit", "rgb")
-RULES = ("paper", "reference", "none")
+RULES = ("paper", "reference", "published", "none")
+CAPTIONS = ("own", "published")
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,27 @@ class FreeSegDiffSettings:
         restarts: of k-means; the best is kept (ours: the paper states none, and a single one lands in local optima).
         features: what is taken from the U-Net; None: the preset's own (Secs. 3.1.2 and 4.1, Table 6).
         prompt: "empty" (published code; the paper does not say), or "caption" to condition the U-Net on the photo's caption.
+        extra_clusters: K is the number of candidates and so many more, instead of ``clusters`` (an option of the published
+            code, off there); None: ``clusters``.
         backbone: "diffusion", or instead of it (Table 3) "clip", "vit" (ViT or DINOv2, as loaded), or "rgb", raw colours.
-        candidates: how keywords pick classes: "paper" (Sec. 3.1.1), "reference" (the published implementation's rule),
-            "none": every word competes (Table 2's baseline).
+            CLIP's and ViT's are brought to the cells of ``features`` before they are clustered (Table 3: to the photo's size).
+        layer: of those backbones, -1 the last, -2 the penultimate ("last or penultimate", Sec. 4.1).
+        candidates: how keywords pick classes: "paper" (Sec. 3.1.1; to the letter it never drops a keyword, as no minimum is
+            above its own mean), "reference" (the published code's distance and threshold on CLIP's embeddings, ours),
+            "published" (those on the diffusion model's text encoder, as the published code has it), "none": every word
+            competes (Table 2's baseline).
         templates: prompts for words; the published implementation uses bare names.
         refine: "crf", "pamr" (Table 7), "g4seg", several joined by commas, or None.
         background: prompts that compete with the nouns when no words are given; what is nearest to one of them stays
-            unlabelled (ours: for ground that no noun of the caption names). The paper names every region; give () for that.
-        restrict: only candidates compete for a region (the published implementation); the paper lets all words compete
-            and leaves a region unlabelled if the nearest is no candidate.
-        best_region: each word keeps its most probable region only (the published implementation).
+            unlabelled (ours: for ground that no noun of the caption names). The paper names every region of an open vocabulary;
+            give () for that.
+        naming: "paper": the nearest of all words, unlabelled if it is no candidate (Sec. 3.1.3); "published": each candidate
+            keeps the one region that is most probable as it, each region the best of those (published code).
+        fit: how a masked photo comes into CLIP's square: "squeeze" (ours), or "crop": short side, then the middle (the
+            published code's CLIPProcessor).
+        captions: "own": as the captioner's files say; "published": "a picture of ", 3 beams, 10 to 30 tokens (published code).
+        adjectives: without words given, "red car" is a word beside "car" (published code).
+        distractors: without words given, names that compete with the nouns and are never given (published code: VOC's).
         crop: CLIP sees the region's box, not the whole frame as in the paper.
         smooth: region outlines from interpolated features, not from cells as in the paper.
         sharpen_first: regions are sharpened by a CRF and split into connected parts before they are named (our variant; the
@@ -66,13 +80,18 @@ class FreeSegDiffSettings:
     restarts: int = RESTARTS
     features: FeatureSettings | None = field(default=None, metadata={"preset": "features"})
     prompt: str = "empty"
+    extra_clusters: int | None = None
     backbone: str = "diffusion"
+    layer: int = -1
     candidates: str = "paper"
     templates: tuple[str, ...] = ("{}",)
     refine: Row = "crf"
     background: tuple[str, ...] = BACKGROUND
-    restrict: bool = False
-    best_region: bool = False
+    naming: str = "paper"
+    fit: str = "squeeze"
+    captions: str = "own"
+    adjectives: bool = False
+    distractors: tuple[str, ...] = ()
     crop: bool = False
     smooth: bool = False
     sharpen_first: bool = False
@@ -84,12 +103,16 @@ class FreeSegDiffSettings:
             ("prompt", self.prompt, ("empty", "caption")),
             ("backbone", self.backbone, BACKBONES),
             ("candidates", self.candidates, RULES),
+            ("naming", self.naming, NAMINGS),
+            ("fit", self.fit, FITS),
+            ("captions", self.captions, CAPTIONS),
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
         parse_refiners(self.refine)
-        if self.clusters < 1 or self.restarts < 1:
-            raise InputError(f"clusters and restarts must be at least 1, got {self.clusters} and {self.restarts}")
+        if self.clusters < 1 or self.restarts < 1 or (self.extra_clusters or 0) < 0:
+            got = f"{self.clusters} and {self.restarts}, {self.extra_clusters}"
+            raise InputError(f"clusters and restarts must be at least 1 and extra_clusters 0 or more, got {got}")
 
 
 @dataclass(frozen=True)
@@ -110,6 +133,7 @@ class FreeSegDiff(Method):
     protocol: ClassVar = "per-image"
     Settings: ClassVar = FreeSegDiffSettings
     needs: ClassVar = ("clip",)
+    profiles: ClassVar = PROFILES
     # Where regions are hard: one CRF a label (the published code), and G4Seg on softened outlines.
     refiners: ClassVar = {"crf": CRF.of("freeseg-diff", binary=True), "g4seg": G4Seg(soften=SOFT)}
 
@@ -129,29 +153,52 @@ class FreeSegDiff(Method):
 
     def regions(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[tuple[Tensor, Clustering, Tensor]]:
         """Features, clusters and regions of each photo; no word changes them."""
-        features = self.features(images, chosen)
-        clusterings = kmeans(features, self.settings.clusters, self.settings.restarts, seed=self.settings.seed)
+        worded = self.settings.backbone == "diffusion" and "logits" in self.feature_settings.kind.split("+")
+        features = self._by_words(images, chosen) if worded else self.features(images, chosen)
+        clusterings = self._clusterings(features, [self._count(c) for c in chosen])
         return [(f, c, self.outline(i, c)) for i, f, c in zip(images, features, clusterings, strict=True)]
+
+    def _count(self, chosen: Chosen) -> int:
+        """K of one photo."""
+        extra = self.settings.extra_clusters
+        return self.settings.clusters if extra is None else max(1, len(chosen.candidates) + extra)
+
+    def _clusterings(self, features: Tensor | list[Tensor], counts: Sequence[int]) -> list[Clustering]:
+        """All photos at once where they are alike; the results are the same."""
+        restarts, seed = self.settings.restarts, self.settings.seed
+        if isinstance(features, Tensor) and len(set(counts)) == 1:
+            return kmeans(features, counts[0], restarts, seed=seed)
+        return [kmeans(f, count, restarts, seed=seed)[0] for f, count in zip(features, counts, strict=True)]
 
     def choose(self, images: Sequence[Image], vocabulary: tuple[str, ...] | None) -> list[Chosen]:
         """Captions -> keywords -> the words that are believed to be in each photo (Sec. 3.1.1)."""
         settings = self.settings
-        return choose(
-            self.networks, images, vocabulary, settings.candidates, settings.background, captions=settings.prompt != "empty"
-        )
+        nouns = Nouns(settings.captions, settings.adjectives, settings.distractors)
+        background, captions = settings.background, settings.prompt != "empty"
+        return choose(self.networks, images, vocabulary, settings.candidates, background, captions=captions, how=nouns)
 
     def features(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> Tensor:
         """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""
         networks, settings = self.networks, self.feature_settings
         if self.settings.backbone == "clip":
-            return networks.clip.patch_features(images)
+            return _wide(networks.clip.patch_features(images, self.settings.layer), settings.size)
         if self.settings.backbone == "vit":
-            return networks.vit.features(images)
+            return _wide(networks.vit.features(images, self.settings.layer), settings.size)
         pixels = networks.diffusion.pixels(images)
         if self.settings.backbone == "rgb":
             return torch.nn.functional.adaptive_avg_pool2d(pixels, settings.size)
         prompts = [c.caption or "" for c in chosen] if self.settings.prompt == "caption" else None
         return networks.diffusion.features(pixels, settings, prompts, self.settings.seed)
+
+    def _by_words(self, images: Sequence[Image], chosen: Sequence[Chosen]) -> list[Tensor]:
+        """(C, h, w) of each photo, where features have a channel a head and word: photos of unlike words are no batch."""
+        diffusion, found = self.networks.diffusion, []
+        for image, c in zip(images, chosen, strict=True):
+            prompts = [c.caption or ""] if self.settings.prompt == "caption" else None
+            names = c.words or c.prompts or ("",)
+            pixels = diffusion.pixels([image])
+            found.append(diffusion.features(pixels, self.feature_settings, prompts, self.settings.seed, names=names)[0])
+        return found
 
     @property
     def feature_settings(self) -> FeatureSettings:
@@ -175,21 +222,18 @@ class FreeSegDiff(Method):
                 named.append([Named(0, -1, ())] * len(vectors))
                 continue
             texts = torch.cat([clip.embed_texts(c.words, settings.templates), clip.embed_texts(c.prompts)])
-            named.append(
-                name_regions(vectors, texts, (*c.words, *c.prompts), c.candidates, clip.logit_scale, restrict=settings.restrict)
-            )
+            words = (*c.words, *c.prompts)
+            named.append(name_regions(vectors, texts, words, c.candidates, clip.logit_scale, naming=settings.naming))
         return named
 
     def _seen(self, images: Sequence[Image], regions: Sequence[Tensor]) -> Sequence[Tensor]:
         masks = [torch.nn.functional.one_hot(r).permute(2, 0, 1).bool() for r in regions]
-        return self.networks.clip.embed_masked(images, masks, crop=self.settings.crop)
+        return self.networks.clip.embed_masked(images, masks, crop=self.settings.crop, fit=self.settings.fit)
 
     def _painted(
         self, image: Image, chosen: Chosen, features: Tensor, clustering: Clustering, regions: Tensor, *, named: list[Named]
     ) -> Steps:
         labels = [n.label for n in named]
-        if self.settings.best_region:
-            labels = keep_best_region(named, [n.ranking[0][1] if n.ranking else 0.0 for n in named])
         scores = paint(regions, labels, chosen.words)
         return Steps(image, chosen, features, clustering, regions, tuple(named), tuple(labels), scores)
 
@@ -228,3 +272,10 @@ class FreeSegDiff(Method):
             "settings": asdict(replace(self.settings, features=self.feature_settings)),
             "seed": self.settings.seed,
         }
+
+
+def _wide(maps: Tensor, size: int) -> Tensor:
+    """(B, C, h, w) at ``size`` cells a side, bilinear, where they are fewer."""
+    if maps.shape[2] >= size:
+        return maps
+    return torch.nn.functional.interpolate(maps, (size, size), mode="bilinear", align_corners=False)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from segwright.types import Scores
 
+NAMINGS = ("paper", "published")
+
 
 @dataclass(frozen=True)
 class Named:
@@ -28,9 +30,9 @@ class Named:
 
 
 def name_regions(
-    regions: Tensor, texts: Tensor, words: Sequence[str], candidates: Sequence[int], scale: float, *, restrict: bool = False
+    regions: Tensor, texts: Tensor, words: Sequence[str], candidates: Sequence[int], scale: float, *, naming: str = "paper"
 ) -> list[Named]:
-    """The nearest word of each region; unlabelled unless it is a candidate.
+    """The word of each region.
 
     Args:
         regions: (K, D) unit-length embeddings of the masked photo.
@@ -38,32 +40,37 @@ def name_regions(
         words: names of all P.
         candidates: places of the words that are believed to be in the photo.
         scale: CLIP's logit scale, for the probabilities.
-        restrict: let only candidates (and background prompts) compete: the published implementation's reading.
+        naming: "paper": the nearest of all; unlabelled if that is no candidate. "published": ``best_of_each``.
     """
-    logits = scale * regions @ texts.T
-    if restrict:
-        barred = torch.ones(len(words), dtype=torch.bool, device=logits.device)
-        barred[list(candidates)] = False
-        logits = logits.masked_fill(barred, -torch.inf)
-    probabilities = torch.nan_to_num(logits.softmax(1)).cpu().numpy()
+    probabilities = (scale * regions @ texts.T).softmax(1)
+    nearest = probabilities.argmax(1).tolist()
     allowed = set(candidates)
-    named = []
-    for row in probabilities:
-        order = np.argsort(-row, kind="stable")
-        nearest = int(order[0])
-        ranking = tuple((words[i], round(float(row[i]), 4)) for i in order[:5])
-        named.append(Named(nearest + 1 if nearest in allowed else 0, nearest, ranking))
-    return named
+    labels = [n + 1 if n in allowed else 0 for n in nearest]
+    if naming == "published":
+        labels = best_of_each(probabilities, candidates)
+    rows = probabilities.cpu().numpy()
+    order = np.argsort(-rows, axis=1, kind="stable")[:, :5]
+    rankings = [tuple((words[i], float(row[i])) for i in first) for row, first in zip(rows, order, strict=True)]
+    return [Named(*found) for found in zip(labels, nearest, rankings, strict=True)]
 
 
-def keep_best_region(named: Sequence[Named], probabilities: Sequence[float]) -> list[int]:
-    """Labels when each word may keep its most probable region only (the published implementation; not in the paper)."""
-    labels = [n.label for n in named]
-    for word in set(labels) - {0}:
-        held = [k for k, label in enumerate(labels) if label == word]
-        best = max(held, key=lambda k: probabilities[k])
-        labels = [0 if label == word and k != best else label for k, label in enumerate(labels)]
-    return labels
+def best_of_each(probabilities: Tensor, candidates: Sequence[int]) -> list[int]:
+    """Labels of K regions by the published code's rule (not in the paper).
+
+    The softmax is over all P texts; then only candidates count. Each of them keeps the one region that is most probable as it
+    (several if they are equal), whatever else that region may be; a region takes the most probable of the candidates that
+    keep it, and is unlabelled if none does.
+
+    Args:
+        probabilities: (K, P).
+        candidates: places of the words that are believed to be in the photo.
+    """
+    kept = torch.zeros_like(probabilities)
+    chosen = sorted(candidates)
+    kept[:, chosen] = probabilities[:, chosen]
+    kept = torch.where(kept < kept.amax(0, keepdim=True), 0.0, kept)
+    best, places = kept.max(1)
+    return [place + 1 if value > 0 else 0 for value, place in zip(best.tolist(), places.tolist(), strict=True)]
 
 
 def paint(regions: Tensor, labels: Sequence[int], words: Sequence[str]) -> Scores:

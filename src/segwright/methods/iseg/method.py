@@ -34,6 +34,7 @@ from segwright.models.clip_dense import min_max
 from segwright.models.heads import Heads, finest_up
 from segwright.models.sites import RESOLUTIONS, Site, find_sites
 from segwright.models.word_prompts import WordPrompt, passes, word_prompts
+from segwright.profiles import Profile
 from segwright.refine.pipeline import Row
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
@@ -180,6 +181,16 @@ class ISeg(Segmenter):
     by_data: ClassVar = {
         data.replace("object", "coco-object"): {k: v for k, v in changes.items() if k != "cross_heads"}
         for data, changes in PUBLISHED.items()
+    }
+    profiles: ClassVar = {
+        "published": Profile(
+            {"preset": ("sd21", "published code: SD 2.1")},
+            {
+                data.replace("object", "coco-object"): {k: (v, "published code's configuration") for k, v in changes.items()}
+                for data, changes in PUBLISHED.items()
+            },
+            "Values for no data set are the defaults, the published configuration for VOC.",
+        )
     }
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:

@@ -34,7 +34,7 @@ from segwright.files.record import plain
 from segwright.files.seal import seal, unseal
 from segwright.untrusted import convert, read_bounded, safe_name
 
-FORMAT = 1
+FORMAT = 2  # 2: support pictures at their own size for CLIP and DINO, masks of Eq. 1 at 512 pixels
 KINDS = ("thing", "stuff")
 LARGEST = 4_000_000_000  # bytes of one file
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class Bank:
         bank = cls.open(path)
         have, want = flat(bank.settings), flat(wanted)
         for key in [*want, *have]:
-            if have.get(key) != want.get(key):
+            if key != "dtype" and have.get(key) != want.get(key):  # prototypes are float32 in any case
                 raise InputError(
                     f"the bank {str(path)!r} was made with {key} = {have.get(key)!r}, not {want.get(key)!r}; "
                     "give the same setting, or another folder"
@@ -270,16 +270,6 @@ def read_tensors(path: Path) -> dict[str, Tensor] | None:
         return load_tensors(path.read_bytes())
     except (OSError, SafetensorError, ValueError):
         return None
-
-
-def same_kind(entry: Entry, kind: str) -> None:
-    """Raises:
-    InputError: the word was made as the other kind.
-    """
-    if entry.kind != kind:
-        raise InputError(
-            f"the bank has {entry.word!r} as {entry.kind}, not as {kind}; remove it from the bank first, or say {entry.kind}"
-        )
 
 
 def _read(path: Path) -> bytes:

@@ -21,6 +21,7 @@ from segwright.methods.ovdiff.support import SIDES, picture_path, read_pictures
 from segwright.types import Image, Segmentation
 
 SHOWN = 3  # prototypes a region, and support pictures a part
+PROTOTYPES = 64  # maps at once
 SMALL = 160  # pixels
 NAMES = ("mean of all pictures", "picture", "part")
 
@@ -111,9 +112,14 @@ def decisions(steps: Steps, method: Any, label: int, extractor: str, region: NDA
     place = steps.matching.labels.index(label)
     owned, owners = steps.matching.sets[extractor][place], steps.matching.owners[place]
     single = [vector[None] for prototypes in owned for vector in prototypes.vectors]
-    cosines = method.matched(steps.image, extractor, single)
-    wide = F.interpolate(cosines[None], region.shape, mode="bilinear", align_corners=False)[0]
-    winner = wide.argmax(0).cpu().numpy()
+    best, where = None, None
+    for start in range(0, len(single), PROTOTYPES):  # at the working size: a map a prototype at the photo's would be gigabytes
+        value, index = method.matched(steps.image, extractor, single[start : start + PROTOTYPES]).max(0)
+        closer = torch.ones_like(index, dtype=torch.bool) if best is None else value > best
+        where = index + start if where is None else torch.where(closer, index + start, where)
+        best = value if best is None else torch.maximum(best, value)
+    assert where is not None  # a label that takes part has prototypes
+    winner = F.interpolate(where[None, None].float(), region.shape, mode="nearest-exact")[0, 0].long().cpu().numpy()
     origin = [(steps.words[o], p, i) for o, p in zip(owners, owned, strict=True) for i in range(len(p.vectors))]
     side = SIDES[0] if label else SIDES[1]
     counts = np.bincount(winner[region], minlength=len(origin))

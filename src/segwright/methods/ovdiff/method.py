@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import groupby, takewhile
 from typing import Any, ClassVar, Self
 
 import torch
@@ -25,7 +26,9 @@ from segwright.methods.ovdiff import explain
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
 from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
-from segwright.methods.ovdiff.prototypes import WHOLE, Prototypes, match, standardised, without_stuff
+from segwright.methods.ovdiff.profiles import PROFILES
+from segwright.methods.ovdiff.proposals import proposal_networks
+from segwright.methods.ovdiff.prototypes import INSTANCE, PART, WHOLE, Prototypes, match, standardised, without_stuff
 from segwright.methods.ovdiff.steps import Matching, Steps
 from segwright.methods.ovdiff.support import (
     Progress,
@@ -38,17 +41,23 @@ from segwright.methods.ovdiff.support import (
     support_of,
 )
 from segwright.presets import Preset
-from segwright.refine.pipeline import Row, parse_refiners
+from segwright.refine.base import Refiner
+from segwright.refine.pipeline import Row, parse_refiners, refine
+from segwright.settings import changed
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.prefilter import MOST, Filtered, prefilter
 from segwright.words.presence import check_rule, choose, needed
+from segwright.words.stuff import known_stuff
 from segwright.words.vocabulary import check_words
 
 DESIGNED_FOR = 512  # pixels of the diffusion model that the sizes below are stated for; they scale with the preset's
 LONGEST = 8  # a photo's long side counts as at most so many short ones; beyond that it is squeezed
 CHUNK = 4  # windows at once
+REMEMBERED = 2048  # filtered sets of background prototypes
 ENSEMBLES = ("mean", "standardised")
+KINDS = {"all": (WHOLE, INSTANCE, PART), "average": (WHOLE,), "instances": (INSTANCE,), "parts": (PART,)}
+AUTO = "auto"  # in place of stuff: what is known to be stuff
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,12 @@ class OVDiffSettings:
         background: "prototypes": background is what is nearest to a background prototype (Sec. 3.4); "threshold": what is
             nearer than ``threshold`` to nothing (Table 3); "none": there is no background (Table 4).
         threshold: cosine, for background "threshold" (0.72: Sec. 4.3, by grid search on VOC).
-        prototypes: "all", or "average": only the class-level ones (Table 3).
+        prototypes: "all", "average": only the class-level ones (Table 3), "instances" or "parts": only one a picture, or one a
+            part (Sec. 3.3).
         stuff_filter: background prototypes with a higher cosine to a stuff word's are dropped (Sec. 3.4; 0.85: published code);
             None: all are kept.
+        refine_on: what the first refiners see where they can: "cosines", averaged over windows and extractors, at the working
+            size (published code: PAMR); else, and with "probabilities", the softmax at the photo's size (ours).
         temperature: cosines divided by it become probabilities, by a softmax; no word changes by it without a refiner (ours:
             best of 0.005 .. 0.1 on training scenes of the miniature world).
         refine: refiners in order, joined by commas, or None. PAMR: Table 1's last row, and the published code.
@@ -90,6 +102,7 @@ class OVDiffSettings:
     threshold: float = 0.72
     prototypes: str = "all"
     stuff_filter: float | None = 0.85
+    refine_on: str = "cosines"
     temperature: float = 0.02
     refine: Row = "pamr"
     seed: int = 0
@@ -97,7 +110,8 @@ class OVDiffSettings:
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("background", self.background, ("prototypes", "threshold", "none")),
-            ("prototypes", self.prototypes, ("all", "average")),
+            ("prototypes", self.prototypes, tuple(KINDS)),
+            ("refine_on", self.refine_on, ("cosines", "probabilities")),
             ("ensemble", self.ensemble, (*ENSEMBLES, None)),
         ):
             if value not in allowed:
@@ -124,9 +138,10 @@ class OVDiff(Method):
     bank: Bank
     support: SupportSettings = field(default_factory=SupportSettings)
     settings: OVDiffSettings = field(default_factory=OVDiffSettings)
-    stuff: tuple[str, ...] = ()
+    stuff: tuple[str, ...] | None = None
     own_bank: bool = False  # not given by the user: without words the caption names them
     cache: dict[tuple[str, tuple[str, ...]], WordPrototypes] = field(default_factory=dict, repr=False, compare=False)
+    around: dict[tuple[Any, ...], Prototypes] = field(default_factory=dict, repr=False, compare=False)
     name: ClassVar = "ovdiff"
     absent_words: ClassVar = (
         "CLIP picks the words that fit the photo best, one at least; each pixel then takes one of them or background"
@@ -135,7 +150,8 @@ class OVDiff(Method):
     protocol: ClassVar = "whole"  # resizing and windows are steps of the method itself
     Settings: ClassVar = OVDiffSettings
     needs: ClassVar = ("diffusion", "clip")
-    options: ClassVar = {"bank": str | None, "support": SupportSettings | None, "stuff": tuple[str, ...]}
+    options: ClassVar = {"bank": str | None, "support": SupportSettings | None, "stuff": tuple[str, ...] | None}
+    profiles: ClassVar = PROFILES
     without_background: ClassVar = {"background": "none"}  # Sec. 4.4: no background prototypes
 
     @classmethod
@@ -152,7 +168,7 @@ class OVDiff(Method):
         *,
         bank: str | os.PathLike[str] | None = None,
         support: SupportSettings | Mapping[str, Any] | None = None,
-        stuff: Sequence[str] = (),
+        stuff: Sequence[str] | None = None,
         **settings: Any,
     ) -> Self:
         """A preset's networks, and a bank.
@@ -174,13 +190,20 @@ class OVDiff(Method):
         *,
         bank: str | os.PathLike[str] | None = None,
         support: SupportSettings | Mapping[str, Any] | None = None,
-        stuff: Sequence[str] = (),
+        stuff: Sequence[str] | None = None,
         **settings: Any,
     ) -> Self:
         """The method on networks that are there already; otherwise as ``load``."""
         made = support_from(support, bank, networks)
         opened = open_bank(networks, bank if bank is not None else default_bank(networks, made), made)
-        return cls(networks, opened, made, cls.checked(settings, networks.preset), tuple(stuff), own_bank=bank is None)
+        return cls(
+            networks,
+            opened,
+            made,
+            cls.checked(settings, networks.preset),
+            None if stuff is None else tuple(stuff),
+            own_bank=bank is None,
+        )
 
     def __call__(self, image: Image, words: Sequence[str] | None = None) -> Segmentation:
         """Segment one photo, (H, W, 3) uint8.
@@ -213,10 +236,19 @@ class OVDiff(Method):
         Args:
             progress: called with support pictures as they are made; None: a line on standard error names the words.
         """
-        missing = [word for word in words if self.bank.get(word) is None]
+        names = self._extractors
+        missing = [word for word in words if (word, names) not in self.cache and self.bank.get(word) is None]
         if missing and progress is None:
             print(f"segwright: making prototypes of {', '.join(missing)} in {self.bank.folder}", file=sys.stderr, flush=True)
-        make_words(self.networks, self.bank, words, self.support, self.stuff, progress=progress)
+        if missing:
+            make_words(self.networks, self.bank, missing, self.support, self._stuff(missing), progress=progress)
+
+    def _stuff(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Which of the words are stuff, as far as it was said."""
+        if self.stuff == (AUTO,):
+            return known_stuff(words)
+        named = {word.casefold() for word in self.stuff or ()}
+        return tuple(word for word in words if word.casefold() in named)
 
     def prototypes(self, word: str) -> WordPrototypes:
         """A word's prototypes, read once."""
@@ -237,12 +269,35 @@ class OVDiff(Method):
 
     def _step(self, image: Image, words: tuple[str, ...]) -> Steps:
         known = [self.prototypes(word) for word in words]
-        stuff = tuple(i for i, w in enumerate(known) if w.entry.kind == "stuff")
+        stuff = self.stuff_places(known, words)
         filtered, present = self._present(image, words, stuff)
         kept = sorted({*present} | {*stuff})
-        matching = self.matching(known, kept)
+        matching = self.matching(known, kept, stuff)
         cosines = self._cosines(image, matching)
-        return Steps(image, words, stuff, filtered, matching, cosines, self._scores(image, words, matching, cosines))
+        seen = self._smoothed(image, cosines)
+        return Steps(image, words, stuff, filtered, matching, cosines, self._scores(image, words, matching, seen))
+
+    @property
+    def _first(self) -> tuple[Refiner, ...]:
+        """The refiners that see cosines: those at the head of the row that take any values."""
+        row = parse_refiners(self.settings.refine, self.refiners)
+        known = Refiner.smoothed
+        on = self.settings.refine_on == "cosines"
+        return tuple(takewhile(lambda refiner: on and type(refiner).smoothed is not known, row))
+
+    def _smoothed(self, image: Image, cosines: Tensor) -> Tensor:
+        """Cosines after them, at the working size."""
+        if len(cosines) and self._first:
+            photo = self.working(image)[0]
+            for refiner in self._first:
+                found = refiner.smoothed(photo, cosines)
+                cosines = cosines if found is None else found
+        return cosines
+
+    def refined(self, image: Image, scores: Scores) -> Scores:
+        """The scores after the refiners that did not see cosines."""
+        row = parse_refiners(self.settings.refine, self.refiners)
+        return refine(image, scores, row[len(self._first) :], self.networks)
 
     def _present(self, image: Image, words: tuple[str, ...], stuff: Sequence[int]) -> tuple[Filtered | None, Sequence[int]]:
         """Places of the things that are believed to be in the photo, and how the pre-filter found them."""
@@ -256,22 +311,25 @@ class OVDiff(Method):
             return filtered, [things[i] for i in filtered.kept]
         return None, choose(self.networks, [image], words, rule)[0].candidates
 
-    def matching(self, known: Sequence[WordPrototypes], kept: Sequence[int]) -> Matching:
+    def stuff_places(self, known: Sequence[WordPrototypes], words: Sequence[str]) -> tuple[int, ...]:
+        """Places of the words that are stuff in this vocabulary; where nothing is said, as the bank has them."""
+        if self.stuff is None:
+            return tuple(i for i, w in enumerate(known) if w.entry.kind == "stuff")
+        named = set(self._stuff(words))
+        return tuple(i for i, word in enumerate(words) if word in named)
+
+    def matching(self, known: Sequence[WordPrototypes], kept: Sequence[int], stuff: Sequence[int]) -> Matching:
         """The prototypes that take part, by label (Eq. 4); background from things only, without what resembles stuff."""
-        settings = self.settings
-        stuff = [w for w in known if w.entry.kind == "stuff"]
-        things = tuple(i for i in kept if known[i].entry.kind == "thing")
+        things = tuple(i for i in kept if i not in stuff)
         names = list(known[kept[0]].foreground) if kept else []
         sets: dict[str, tuple[tuple[Prototypes, ...], ...]] = {}
         owners = [(i,) for i in kept]
-        use_background = settings.background == "prototypes" and bool(things)
+        use_background = self.settings.background == "prototypes" and bool(things)
+        ground = [known[i] for i in stuff]
         for name in names:
             foreground: list[tuple[Prototypes, ...]] = [(self._some(known[i].foreground[name]),) for i in kept]
             if use_background:
-                resembled = [w.foreground[name].vectors for w in stuff] if settings.stuff_filter is not None else []
-                limit = settings.stuff_filter if settings.stuff_filter is not None else 1.0
-                around = tuple(without_stuff(self._some(known[i].background[name]), resembled, limit) for i in things)
-                foreground.insert(0, around)
+                foreground.insert(0, tuple(self._background(known[i], ground, name) for i in things))
             sets[name] = tuple(foreground)
         if use_background and all(any(len(p.vectors) for p in s[0]) for s in sets.values()):
             return Matching((0, *(i + 1 for i in kept)), (things, *owners), sets)
@@ -279,8 +337,19 @@ class OVDiff(Method):
             sets = {name: s[1:] for name, s in sets.items()}
         return Matching(tuple(i + 1 for i in kept), tuple(owners), sets)
 
+    def _background(self, thing: WordPrototypes, stuff: Sequence[WordPrototypes], name: str) -> Prototypes:
+        """A thing's background prototypes after the stuff filter, found once for a set of stuff words."""
+        limit = self.settings.stuff_filter
+        key = (thing.entry.digest, name, limit, self.settings.prototypes, *(w.entry.digest for w in stuff))
+        if key not in self.around:
+            while len(self.around) >= REMEMBERED:
+                self.around.pop(next(iter(self.around)))
+            resembled = [w.foreground[name].vectors for w in stuff] if limit is not None else []
+            self.around[key] = without_stuff(self._some(thing.background[name]), resembled, limit if limit is not None else 1.0)
+        return self.around[key]
+
     def _some(self, prototypes: Prototypes) -> Prototypes:
-        return prototypes.only([WHOLE]) if self.settings.prototypes == "average" else prototypes
+        return prototypes.only(KINDS[self.settings.prototypes])
 
     def working(self, image: Image) -> tuple[Image, list[tuple[int, int, int, int]]]:
         """The photo at working size, and its windows (y, x, h, w): sliding ones of each size, and the whole."""
@@ -307,10 +376,10 @@ class OVDiff(Method):
         """(C, H', W') at working size: cosines to the nearest of each set of prototypes (P, D), averaged over the windows."""
         photo, places = self.working(image)
         parts: list[Tensor] = []
-        for i in range(0, len(places), CHUNK):
-            crops = [photo[y : y + h, x : x + w] for y, x, h, w in places[i : i + CHUNK]]
+        for some in _alike(places):
+            crops = [photo[y : y + h, x : x + w] for y, x, h, w in some]
             maps = match(extract(extractor, self.networks, crops, self.settings.seed), sets)
-            sizes = [(h, w) for _, _, h, w in places[i : i + CHUNK]]
+            sizes = [(h, w) for _, _, h, w in some]
             parts += [F.interpolate(m[None], s, mode="bilinear", align_corners=False)[0] for m, s in zip(maps, sizes, strict=True)]
         return stitch(parts, places, (photo.shape[0], photo.shape[1]))
 
@@ -328,6 +397,14 @@ class OVDiff(Method):
         """Refine the coarse scores and take the strongest label."""
         scores = self.refined(steps.image, steps.scores)
         return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
+
+    @classmethod
+    def opens_for(cls, preset: Preset, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """What makes the proposals of support pictures."""
+        given = options.get("support") or {}
+        support = given if isinstance(given, SupportSettings) else changed(SupportSettings(), given, "support", preset)
+        extractors = (NETWORK.get(name, name) for name in support.extractors or preset.extractors)
+        return (*extractors, *proposal_networks(support.proposals, preset))
 
     @classmethod
     def asks_for(cls, preset: Preset, settings: OVDiffSettings, words: bool) -> tuple[str, ...]:
@@ -353,7 +430,8 @@ class OVDiff(Method):
 
     def identity(self, words: bool | None = None) -> dict[str, Any]:
         """All that a result depends on; the bank by how its words were made, not by where it lies."""
-        made = {"bank": plain(self.bank.settings), "stuff": sorted(word.casefold() for word in self.stuff)}
+        stuff = None if self.stuff is None else sorted(word.casefold() for word in self.stuff)
+        made = {"bank": plain(self.bank.settings), "stuff": stuff}
         return super().identity(words) | made | {"words from": "caption" if self.own_bank else "bank"}
 
     def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
@@ -383,3 +461,13 @@ class OVDiff(Method):
             "settings": asdict(self.settings) | {"support": self.bank.settings["support"]},
             "seed": self.settings.seed,
         }
+
+
+Place = tuple[int, int, int, int]
+
+
+def _alike(places: Sequence[Place]) -> Iterator[list[Place]]:
+    """Neighbouring windows of one size, at most ``CHUNK`` at once."""
+    for _, group in groupby(places, key=lambda place: place[2:]):
+        some = list(group)
+        yield from (some[i : i + CHUNK] for i in range(0, len(some), CHUNK))

@@ -21,10 +21,10 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.disk import atomic_write
 from segwright.methods.ovdiff.attribution import attribution_masks, proposal_masks
-from segwright.methods.ovdiff.averaging import PARTS, build
-from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, same_kind, write_tensors
+from segwright.methods.ovdiff.averaging import PARTS, build_sides
+from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, write_tensors
 from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extract
-from segwright.methods.ovdiff.proposals import PROPOSALS, propose
+from segwright.methods.ovdiff.proposals import PROPOSALS, proposal_networks, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
 from segwright.presets import FEW_STEPS, Preset
@@ -34,6 +34,7 @@ from segwright.weights import Networks
 
 Proposer = Callable[[Networks, Sequence[Image]], list[Tensor]]
 Progress = Callable[[str, int, int], object]
+AT_ONCE = 2  # support pictures through an extractor: SD 1.5 has 126 MB of features a picture
 STEP = 10_000  # seeds between two banks' pictures: seed s makes picture i from s * STEP + i
 SIDES = ("foreground", "background")
 
@@ -131,7 +132,8 @@ def prepare(networks: Networks, settings: SupportSettings) -> tuple[str, ...]:
         WeightsError: something cannot be had, or a folder preset lacks it.
     """
     filled = settings.filled(networks)
-    kinds = ("diffusion", *(e for e in filled.extractors or () if e not in NETWORK), *PROPOSALS[filled.proposals])
+    extractors = (NETWORK.get(name, name) for name in filled.extractors or ())
+    kinds = tuple(dict.fromkeys(("diffusion", *extractors, *proposal_networks(filled.proposals, networks.preset))))
     networks.prepare(kinds, generator=filled.generator)
     return networks.preset.companions(kinds)
 
@@ -183,24 +185,23 @@ def make_words(
     """Bring words into the bank; those that it has are not made again.
 
     Args:
-        stuff: which of the words are stuff (grass, sky), not things.
+        stuff: which of the words are stuff (grass, sky), not things: noted beside words that are made, for whoever matches
+            with the bank and does not say it anew.
         progress: called as (word, pictures done, pictures in all) for words that are made.
         proposer: any generator of proposals, in place of ``settings.proposals``: photos -> (R, h, w) bool each.
 
     Raises:
-        InputError: a word too long for the prompt, or in the bank as the other kind.
+        InputError: a word too long for the prompt.
         OutputError: the bank cannot be written; it stays readable.
     """
     filled, drawn = settings.filled(networks), networks.generator(settings.generator)
     kinds = {word: "stuff" if word.casefold() in {s.casefold() for s in stuff} else "thing" for word in words}
     missing = []
-    for word, kind in kinds.items():
+    for word in kinds:
         entry = bank.get(word)
         if entry is None:
             places(drawn.diffusion, filled.prompt.format(word), word)
             missing.append(word)
-        elif word in stuff:
-            same_kind(entry, kind)
     for word in missing:
         bank.clean(word)
         _make_pictures(drawn, bank.path(word), word, filled, progress)
@@ -272,12 +273,32 @@ def _make_prototypes(networks: Networks, folder: Path, settings: SupportSettings
         masks = proposal_masks(maps, found)
     write_tensors(folder / "masks.safetensors", dict(zip(SIDES, (m.to(torch.uint8) for m in masks), strict=True)))
     for name in settings.extractors or ():
-        features = torch.cat([extract(name, networks, pictures[i : i + 4]) for i in range(0, len(pictures), 4)])
-        tensors: dict[str, Tensor] = {}
-        for side, mask in zip(SIDES, masks, strict=True):
-            made = build(features, mask.to(features.device), settings.parts, settings.seed)
-            tensors |= {f"{side}.{key}": value for key, value in vars(made).items()}
+        sides = dict(zip(SIDES, masks, strict=True))
+        made = build_sides(_Extracted(name, networks, pictures), sides, settings.parts, settings.seed)
+        tensors = {f"{side}.{key}": value for side, found in made.items() for key, value in vars(found).items()}
         write_tensors(folder / f"prototypes-{name}.safetensors", tensors)
+
+
+@dataclass
+class _Extracted:
+    """Support pictures' features, ``AT_ONCE`` pictures at a time; only the latest are kept."""
+
+    name: str
+    networks: Networks
+    pictures: Sequence[Image]
+    start: int = -1
+    latest: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        start = index // AT_ONCE * AT_ONCE
+        if self.latest is None or start != self.start:
+            self.latest = None  # before the next are made
+            self.latest = extract(self.name, self.networks, self.pictures[start : start + AT_ONCE], support=True)
+            self.start = start
+        return self.latest[index - start]
 
 
 def read_word(bank: Bank, word: str, extractors: Sequence[str], device: torch.device | str = "cpu") -> WordPrototypes:
