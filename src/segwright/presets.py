@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -97,6 +98,8 @@ class Preset:
         sampling: how OVDiff's support pictures are made.
         licence: of all that is in the folder, where ``parts`` is empty.
         defaults: how segmenters use these networks where their settings leave it open.
+        tiny: photos are encoded by the network "tiny_vae", a small copy of the encoder; pictures are still decoded by the VAE.
+        beams: of captions; None: the captioner's own number.
     """
 
     name: str
@@ -109,6 +112,15 @@ class Preset:
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     licence: str = ""
     defaults: SegmenterDefaults = field(default_factory=SegmenterDefaults)
+    tiny: bool = False
+    beams: int | None = None
+
+    def companions(self, kinds: Iterable[str]) -> tuple[str, ...]:
+        """Kinds of networks and those that come with them, in the order of ``NETWORKS``."""
+        wanted = {*kinds}
+        if self.tiny and "diffusion" in wanted:
+            wanted.add("tiny_vae")
+        return tuple(kind for kind in NETWORKS if kind in wanted)
 
     @property
     def size(self) -> int:
@@ -150,11 +162,12 @@ FEW_STEPS = {
         _files(_SMALL, text_encoder=492_265_168, unet=3_438_494_888, vae=334_643_268),
     ),
 }  # fmt: skip
-# A tiny encoder of the same latents, in place of a preset's own.
+# A tiny encoder of the latents of SD 1.x and 2.x, in place of a preset's own; XL's are others.
 TAESD = Part(
     "madebyollin/taesd", "614f76814bbe30edbe2e627ace1c2234c81a2c0e", "MIT",
     (File("config.json", 635), File("diffusion_pytorch_model.safetensors", 9_793_292)),
 )  # fmt: skip
+TINY_VAES = {"sd14": TAESD, "sd15": TAESD, "sd21": TAESD}
 CLIPS = {
     # Main holds pickles; this commit is the hub bot's conversion of it to safetensors, and holds everything else too.
     "clip-b32": Part(
@@ -212,13 +225,14 @@ GROUPVIT = Part(
 )
 CHOICES = {"clip": CLIPS, "captioner": CAPTIONERS, "vit": VITS, "diffusion": DIFFUSION}
 MADE = "segwright.json"  # in a folder that ``segwright fetch --to`` made: the preset's name, its parts and licences
-NETWORKS = ("diffusion", "clip", "captioner", "vit", "dino", "mae", "sam", "groupvit")
+NETWORKS = ("diffusion", "tiny_vae", "clip", "captioner", "vit", "dino", "mae", "sam", "groupvit")
 
 
 def _around(name: str, image_size: int) -> Preset:
     """A Stable Diffusion with FreeSeg-Diff's companions: CLIP ViT-B/32 (Sec. 4.1) and BLIP base (the published code)."""
     parts = {"diffusion": DIFFUSION[name], "clip": CLIPS["clip-b32"], "captioner": CAPTIONERS["blip-base"], "vit": VITS["dinov2"]}
-    return Preset(name, parts | {"dino": DINO, "mae": MAE, "sam": SAM, "groupvit": GROUPVIT}, image_size)
+    parts |= {"dino": DINO, "mae": MAE, "sam": SAM, "groupvit": GROUPVIT}
+    return Preset(name, parts | ({"tiny_vae": TINY_VAES[name]} if name in TINY_VAES else {}), image_size)
 
 
 # The things of its world (words/vocabularies/mini.json; a test holds them equal).
@@ -323,6 +337,12 @@ def preset_folder(preset: Preset) -> Path:
     if not folder.is_dir():
         raise WeightsError(f"the weights folder {str(folder)!r} is missing; reinstall segwright, or choose another preset")
     return folder
+
+
+def faster(preset: Preset) -> Preset:
+    """What ``fast=True`` makes of a preset: its tiny encoder where it has one, and greedy captions (benchmarks/README.md)."""
+    tiny = "tiny_vae" in preset.parts if preset.parts else (preset_folder(preset) / "tiny_vae" / "config.json").is_file()
+    return replace(preset, tiny=tiny, beams=1)
 
 
 def shipped_folder(name: str) -> Path:

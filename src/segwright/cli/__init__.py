@@ -29,7 +29,7 @@ from segwright.cli import (
     segment,
     serve,
 )
-from segwright.cli.options import EPILOG
+from segwright.cli.options import EPILOG, settle_dtype
 from segwright.errors import SegwrightError
 
 ABOUT = "Cut out of a photograph whatever can be named, with frozen diffusion models and no training."
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     options = parser().parse_args(arguments)
     try:
+        settle_dtype(options)
         return int(options.run(options))
     except SegwrightError as error:
         print(f"segwright: {error}", file=sys.stderr)

@@ -29,12 +29,25 @@ def add_words(command: argparse.ArgumentParser) -> None:
 def add_networks(command: argparse.ArgumentParser) -> None:
     add_listed(command, PRESET_NAMES, "--preset", help="%(listed)s or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
-    command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    command.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16", "auto"),
+        default="float32",
+        help="auto: what the device is fastest in, measured once",
+    )
     single = command.add_argument_group("single networks in place of the preset's")
     tables = {"diffusion": "DIFFUSION", "clip": "CLIPS", "captioner": "CAPTIONERS", "vit": "VITS"}
     for kind in SINGLE:
         about = ", with the settings that go with it" if kind == "diffusion" else ""
         add_listed(single, Listed(f"segwright.presets:{tables[kind]}"), f"--{kind}", metavar="N", help=f"of %(listed)s{about}")
+
+
+def settle_dtype(options: argparse.Namespace) -> None:
+    """``--dtype auto`` by the number type's own name, once for all that follows: runs, workers and what is fetched."""
+    if getattr(options, "dtype", None) == "auto":
+        from segwright.weights import pick_device, pick_dtype
+
+        options.dtype = str(pick_dtype("auto", pick_device(options.device))).removeprefix("torch.")
 
 
 def add_set(command: argparse.ArgumentParser, help: str) -> None:
@@ -43,8 +56,9 @@ def add_set(command: argparse.ArgumentParser, help: str) -> None:
 
 
 def networks(options: argparse.Namespace) -> dict[str, Any]:
-    """The single networks that were chosen, as ``segwright.load`` takes them."""
-    return {kind: name for kind in SINGLE if (name := getattr(options, kind)) is not None}
+    """The single networks that were chosen, and ``fast``, as ``segwright.load`` takes them."""
+    chosen = {kind: name for kind in SINGLE if (name := getattr(options, kind, None)) is not None}
+    return chosen | ({"fast": True} if getattr(options, "fast", False) else {})
 
 
 def add_method(command: argparse.ArgumentParser) -> None:
@@ -55,6 +69,9 @@ def add_method(command: argparse.ArgumentParser) -> None:
     add_networks(command)
     about = "%(listed)s or package.module:Class (default: %(default)s)"
     add_listed(command, METHOD_NAMES, "--method", default=DEFAULT, metavar="M", help=about)
+    command.add_argument(
+        "--fast", action="store_true", help="less work for almost the same masks: tiny encoder where there is one, greedy captions"
+    )
     about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
     add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
     command.add_argument("--seed", type=int, help="default: 0")

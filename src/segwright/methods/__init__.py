@@ -71,7 +71,7 @@ def load_method(
         device: "cpu", "cuda", "mps"; the best there is if None.
         dtype: "float32", "bfloat16" or "float16".
         settings: of the method's ``Settings``, its ``options`` (OVDiff: bank, support, stuff), and single networks
-            (clip="clip-b16").
+            (clip="clip-b16"), and ``fast``: less work for almost the same result (``segwright.presets.faster``).
 
     Raises:
         InputError: no such method, device, dtype, setting or value.

@@ -23,6 +23,7 @@ from segwright.weights import Networks, load, pick_device
 from segwright.words.synonyms import joined, names_of, split_names
 from segwright.words.vocabulary import check_words
 
+LOADING = (*CHOICES, "fast")  # what ``segwright.load`` takes by name
 # Of what is no method of ours.
 UNKNOWN: dict[str, Any] = {"method": None, "preset": None, "device": None, "dtype": None, "settings": {}}
 Progress = Callable[[str, int, int], object]  # (word, pictures made, of so many)
@@ -140,7 +141,7 @@ class Method(ABC):
         """A preset's networks (``segwright.weights.load``), each read and fetched when first used, and settings.
 
         Args:
-            settings: as ``cls.Settings``, and single networks in place of the preset's (clip="clip-b16").
+            settings: as ``cls.Settings``, single networks in place of the preset's (clip="clip-b16"), and ``fast``.
 
         Raises:
             InputError: unknown device, dtype, or values of settings.
@@ -225,10 +226,9 @@ class Method(ABC):
 
     @classmethod
     def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
-        """``asks_for``, and what the refiners of the settings ask for; in the order of ``NETWORKS``."""
+        """``asks_for``, what the refiners of the settings ask for, and what comes with these; in the order of ``NETWORKS``."""
         row = parse_refiners(settings.refine, cls.refiners)
-        kinds = {*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)}
-        return tuple(kind for kind in NETWORKS if kind in kinds)
+        return preset.companions((*cls.asks_for(preset, settings, words), *(kind for refiner in row for kind in refiner.kinds)))
 
     def uses(self, words: bool | None = None) -> tuple[str, ...]:
         """The kinds of networks on which a result can depend.
@@ -292,8 +292,8 @@ def all_versions() -> dict[str, str | None]:
 
 
 def split_companions(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Single networks in place of a preset's, and all other settings."""
-    return {k: v for k, v in settings.items() if k in CHOICES}, {k: v for k, v in settings.items() if k not in CHOICES}
+    """What ``segwright.load`` takes beside preset, device and dtype, and all other settings."""
+    return {k: v for k, v in settings.items() if k in LOADING}, {k: v for k, v in settings.items() if k not in LOADING}
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,7 @@ class MethodSpec:
         dtype: as for ``segwright.weights.load``.
         settings: those of the method's ``Settings`` that were chosen; the others keep their defaults.
         extras: what the method's ``load`` takes beside its settings: its ``options`` (OVDiff: bank, support, stuff), and
-            single networks (clip="clip-b16").
+            single networks (clip="clip-b16") and ``fast``.
         then: refiners put behind the method's own.
     """
 
@@ -376,7 +376,7 @@ class MethodSpec:
 
     def __post_init__(self) -> None:
         self.kind.checked(self.settings)
-        foreign = sorted(set(self.extras) - {*self.kind.options, *CHOICES})
+        foreign = sorted(set(self.extras) - {*self.kind.options, *LOADING})
         if foreign:
             raise InputError(f"{self.name} has no option {', '.join(foreign)}; it has {', '.join(self.kind.options) or 'none'}")
 

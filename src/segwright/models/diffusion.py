@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segwright.errors import InputError
+from segwright.errors import InputError, WeightsError
 from segwright.models.attention import Recorder, attached
 from segwright.models.pixels import Pixels
 from segwright.models.sites import Site, check_settings, find_sites
@@ -78,6 +78,7 @@ class Diffusion:
         cell: pixels a latent cell.
         alphas: (1000,) float32, cumulated products of the noise schedule, on the device.
         prediction: "epsilon" or "v_prediction", from the scheduler's config.
+        tiny: encodes photos in place of the VAE, if it is not None.
         scheduler_config: that config, for building samplers.
     """
 
@@ -91,8 +92,23 @@ class Diffusion:
         self.image_size = int(unet.config.sample_size) * self.cell
         self.prediction = str(scheduler_config.get("prediction_type", "epsilon"))
         self.alphas = noise_schedule(scheduler_config).to(self.device)
+        self.tiny: Any = None
         self._sites = find_sites(unet)
         self._embedded: dict[tuple[str, ...], Embedding] = {}
+
+    def use_encoder(self, tiny: Any) -> None:
+        """Encode photos with a diffusers ``AutoencoderTiny`` of the same latents, which it gives scaled; the VAE still decodes.
+
+        Raises:
+            WeightsError: its latents have another shape.
+        """
+        cell = 2 ** (len(tiny.config.encoder_block_out_channels) - 1)
+        if (cell, tiny.config.latent_channels) != (self.cell, self.vae.config.latent_channels):
+            raise WeightsError(
+                f"the tiny encoder has {tiny.config.latent_channels} channels and cells of {cell} pixels, "
+                f"the VAE {self.vae.config.latent_channels} and {self.cell}; they are no pair"
+            )
+        self.tiny = tiny
 
     @property
     def device(self) -> torch.device:
@@ -111,13 +127,16 @@ class Diffusion:
         """Photos (B, 3, S, S) in 0..1 -> scaled latents (B, 4, S / cell, S / cell) in the U-Net's dtype.
 
         Args:
-            seed: None takes the mean; a number a sample, the same noise for every photo.
+            seed: None takes the mean; a number a sample, the same noise for every photo. A tiny encoder knows the mean alone.
 
         Raises:
             InputError: a side that is no multiple of ``cell``.
         """
         if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % self.cell or images.shape[3] % self.cell:
             raise InputError(f"photos must be (B, 3, H, W) with sides in multiples of {self.cell}, got {tuple(images.shape)}")
+        if self.tiny is not None:
+            latents = self.tiny.encode((images * 2 - 1).to(self.device, self.tiny.dtype)).latents
+            return (latents * self.tiny.config.scaling_factor).to(self.dtype)
         spread = self.vae.encode((images * 2 - 1).to(self.device, self.vae.dtype)).latent_dist
         latents = spread.mean if seed is None else spread.mean + spread.std * self._gauss(spread.mean, seed)
         shift = self.vae.config.get("shift_factor") or 0.0

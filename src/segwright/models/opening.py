@@ -55,6 +55,15 @@ def open_diffusion(folder: Path, device: torch.device, dtype: torch.dtype) -> An
         return Diffusion(unet, vae, [e.to(device) for e in encoders], tokenizers, schedule)
 
 
+def open_tiny_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """A diffusers ``AutoencoderTiny``.
+
+    Raises:
+        WeightsError: something is missing, damaged or does not fit.
+    """
+    return open_diffusers("AutoencoderTiny", folder, dtype).to(device, memory_format=torch.channels_last)
+
+
 def open_clip(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """``segwright.models.clip.Clip``.
 
@@ -139,6 +148,7 @@ def open_groupvit(folder: Path, device: torch.device, dtype: torch.dtype) -> Any
 
 OPENERS: dict[str, Callable[[Path, torch.device, torch.dtype], Any]] = {
     "diffusion": open_diffusion,
+    "tiny_vae": open_tiny_vae,
     "clip": open_clip,
     "captioner": open_captioner,
     "vit": open_vit,
