@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import torch
-from random_networks import makers, ready, tokenizers
 
 from segwright.models.blip import PhotoCache, quicken
+from segwright.selfcheck.random_networks import makers, ready, tokenizers
 
 TOKENS = 20
 

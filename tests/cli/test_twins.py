@@ -25,6 +25,7 @@ from segwright.mini.voc import write_scenes
 from segwright.refine import G4SegSettings
 from segwright.runs.exports.objects import ExportSettings
 from segwright.runs.refine_masks import RefinementSettings
+from segwright.selfcheck.bench import Bench
 
 # Command -> the functions and classes among whose parameters its options are; the first is its twin.
 TWINS: dict[str, tuple[Callable[..., Any], ...]] = {
@@ -44,6 +45,7 @@ TWINS: dict[str, tuple[Callable[..., Any], ...]] = {
     "presets": (sw.list_presets,),
     "fetch": (sw.fetch,),
     "check": (sw.examine,),
+    "bench": (sw.bench, Bench),
     "methods": (sw.list_methods,),
     "diagnose": (sw.diagnose, sw.DiagnoseSettings),
     "serve": (sw.serve,),

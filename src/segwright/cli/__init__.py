@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from segwright.cli import (
+    bench,
     check,
     collections,
     diagnose,
@@ -33,7 +34,7 @@ from segwright.cli.options import EPILOG, settle_dtype
 from segwright.errors import SegwrightError
 
 ABOUT = "Cut out of a photograph whatever can be named, with frozen diffusion models and no training."
-COMMANDS = (segment, collections, refine, prototypes, presets, fetch, check, methods, mini, evaluate, diagnose, serve)
+COMMANDS = (segment, collections, refine, prototypes, presets, fetch, check, bench, methods, mini, evaluate, diagnose, serve)
 WIDTH = 100  # columns of the help
 # What people do, and the commands for it; a test holds them complete.
 GROUPS = {
@@ -42,7 +43,7 @@ GROUPS = {
     "refine": ("refine",),
     "collections": ("overview", "export"),
     "measure": ("evaluate", "compare", "table", "datasets"),
-    "weights and methods": ("presets", "fetch", "check", "methods"),
+    "weights and methods": ("presets", "fetch", "check", "bench", "methods"),
     "miniature world": ("mini",),
 }
 
