@@ -40,7 +40,7 @@ def _bench(options: argparse.Namespace) -> int:
     how = Bench(batches, options.repeats, options.side, tuple(options.settings), options.random, options.fast)
     facts, rows = machine(options.device, options.dtype), []
     print(f"{facts['device']} ({facts['name']}), {facts['threads']} threads, {facts['dtype']}, load {facts['load']}, ", end="")
-    print(f"{facts['rate'] / 1e9:.0f} GFLOP/s in large products", flush=True)
+    print(f"{facts['rate'] / 1e9:.0f} GFLOP/s in large products{' on a core' if facts['device'] == 'cpu' else ''}", flush=True)
     for row in bench(options.preset, split(options.method or DEFAULT), options.device, options.dtype, how):
         rows.append(row)
     print(table(rows))

@@ -7,7 +7,7 @@ import platform
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ class Row:
         seconds: of the wall.
         busy: of the processor, all threads; what counts where other programs run.
         flop: floating-point operations; of matrix products, convolutions and attention alone.
-        floor: seconds that these take at the device's rate of large products.
+        floor: seconds that these take at the device's rate of large products; on the CPU of the processor, as ``busy``.
+        share: of the floor in ``busy`` on the CPU, in ``seconds`` elsewhere; 0 where nothing was counted.
         memory: peak bytes, of the device (CUDA) or of the process, from its start on; in rows "all" only.
         failed: why there are no figures.
     """
@@ -55,6 +56,7 @@ class Row:
     busy: float = 0.0
     flop: float = 0.0
     floor: float = 0.0
+    share: float = 0.0
     memory: int = 0
     failed: str = ""
 
@@ -114,7 +116,7 @@ def bench(
 
 
 def machine(device: str | None = None, dtype: str = "float32") -> dict[str, Any]:
-    """What was measured on, and its rate of large products in operations a second, ready for JSON."""
+    """What was measured on, and its rate of large products (``segwright.selfcheck.floor.rate``), ready for JSON."""
     where = pick_device(device)
     number = pick_dtype(dtype, where)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or platform.machine()
@@ -130,7 +132,7 @@ def table(rows: Sequence[Row]) -> str:
         if row.failed:
             lines.append(f"{row.target:24} {row.batch:5} {row.failed}")
             continue
-        share = f"{row.floor / row.seconds:6.0%}" if row.flop and row.seconds else f"{'':6}"
+        share = f"{row.share:6.0%}" if row.flop else f"{'':6}"
         memory = f"{row.memory / 2**30:6.2f}" if row.memory else ""
         figures = f"{row.seconds:8.3f} {row.busy:8.3f} {row.flop / 1e12:8.3f} {row.floor:8.3f} {share} {memory}"
         lines.append(f"{row.target:24} {row.batch:5} {row.step:18} {figures}".rstrip())
@@ -150,6 +152,7 @@ def _target(name: str, preset: Any, device: str | None, dtype: str, how: Bench, 
         yield from _measured(target, batch, work, _modules(networks, kinds), networks.device, how=how, speed=speed)
 
 
+Run = dict[str, tuple[float, float]]  # step -> seconds of the wall and of the processor
 # Target, photos, what is timed (called with the number of the run), the networks that it runs on.
 Work = tuple[str, int, Callable[[int], object], tuple[str, ...]]
 
@@ -216,7 +219,7 @@ def _measured(
             return refined(self, image, scores)
 
     _forget_peak(device)
-    runs: list[dict[str, tuple[float, float]]] = []
+    runs: list[Run] = []
     try:
         with meter.watching(modules), patch.object(Method, "refined", timed):
             with meter.counting():
@@ -231,23 +234,25 @@ def _measured(
             raise
         yield Row(target, batch, ALL, failed="more memory is needed than there is")
         return
-    yield from _rows(target, batch, runs, meter.flop, speed, memory=_peak(device))
+    yield from _rows(target, batch, runs, meter.flop, speed, memory=_peak(device), on_cpu=device.type == "cpu")
 
 
 def _rows(
-    target: str, batch: int, runs: Sequence[dict[str, tuple[float, float]]], flop: dict[str, int], speed: float, *, memory: int
+    target: str, batch: int, runs: Sequence[Run], flop: dict[str, int], speed: float, *, memory: int, on_cpu: bool
 ) -> Iterator[Row]:
     def median(step: str, place: int) -> float:
         return statistics.median(run.get(step, (0.0, 0.0))[place] for run in runs) / batch
 
+    def counted(step: str, operations: float) -> Row:
+        seconds, busy, floor = median(step, 0), median(step, 1), operations / speed
+        share = floor / max(1e-9, busy if on_cpu else seconds)
+        return Row(target, batch, step, seconds, busy, operations, floor, share)
+
     steps = [step for step in dict.fromkeys(step for run in runs for step in run) if step != ALL]
-    for step in steps:
-        count = flop.get(step, 0) / batch
-        yield Row(target, batch, step, median(step, 0), median(step, 1), count, count / speed)
+    yield from (counted(step, flop.get(step, 0) / batch) for step in steps)
     rest = [statistics.median(run[ALL][k] - sum(run[s][k] for s in steps if s in run) for run in runs) / batch for k in (0, 1)]
     yield Row(target, batch, REST, max(0.0, rest[0]), max(0.0, rest[1]))
-    total = sum(flop.get(step, 0) for step in steps) / batch
-    yield Row(target, batch, ALL, median(ALL, 0), median(ALL, 1), total, total / speed, memory)
+    yield replace(counted(ALL, sum(flop.get(step, 0) for step in steps) / batch), memory=memory)
 
 
 def _photo(side: int, seed: int) -> Image:
