@@ -88,7 +88,7 @@ class Bench:
 
 def bench(
     preset: str | os.PathLike[str] | None = None,
-    method: Sequence[str] = (DEFAULT,),
+    method: str | Sequence[str] = DEFAULT,
     device: str | None = None,
     dtype: str = "float32",
     how: Bench | None = None,
@@ -99,7 +99,7 @@ def bench(
 
     Args:
         preset: as for ``segwright.load``.
-        method: methods, and refiners by their names (on four drawn labels).
+        method: one or several methods, and refiners by their names (on four drawn labels).
         device: as for ``segwright.load``.
         dtype: likewise.
 
@@ -107,11 +107,11 @@ def bench(
         InputError: an unknown name, or numbers that cannot be.
         WeightsError: weights that cannot be had.
     """
-    how = how or Bench()
-    if unknown := [name for name in method if name not in (*targets(), *REFINERS)]:
+    how, chosen = how or Bench(), (method,) if isinstance(method, str) else tuple(method)
+    if unknown := [name for name in chosen if name not in (*targets(), *REFINERS)]:
         raise InputError(f"what to measure must be one of {', '.join(dict.fromkeys((*targets(), *REFINERS)))}, got {unknown[0]!r}")
     with tempfile.TemporaryDirectory() as folder:
-        for name in method:
+        for name in chosen:
             yield from _target(name, preset, device, dtype, how, folder=Path(folder))
 
 
@@ -196,8 +196,8 @@ def _networks(name: str, preset: Any, device: str | None, dtype: str, how: Bench
     if preset == "sd21":
         return random_networks.sd21(number, str(where))
     made = random_networks.networks(number, device=str(where), fast=how.fast)
-    said = made.captioner.caption
-    vars(made.captioner)["caption"] = lambda images, *more, **named: [CAPTION for _ in said(images, *more, **named)]
+    caption = made.captioner.caption
+    vars(made.captioner)["caption"] = lambda images, *more, **named: [CAPTION for _ in caption(images, *more, **named)]
     return made
 
 
