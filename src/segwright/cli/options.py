@@ -72,6 +72,8 @@ def add_method(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fast", action="store_true", help="less work for almost the same masks: tiny encoder where there is one, greedy captions"
     )
+    about = "work on photos of more than so many megapixels at that size, to spare memory: 4, for instance (default: never)"
+    command.add_argument("--largest", type=float, metavar="MP", help=about)
     about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
     add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
     command.add_argument("--seed", type=int, help="default: 0")
@@ -111,7 +113,9 @@ def method_spec(options: argparse.Namespace) -> Any:
     """
     from segwright.methods.base import MethodSpec
 
-    spec = MethodSpec(options.method, options.preset, options.device, options.dtype, extras=networks(options))
+    spec = MethodSpec(
+        options.method, options.preset, options.device, options.dtype, extras=networks(options), largest=options.largest
+    )
     flags = {name: value for name in (*SETTINGS, *OPTIONS) if (value := getattr(options, name, None)) is not None}
     known = {*spec.kind.options, *spec.kind.settings_tree()}
     if foreign := ", ".join(_flag(name) for name in flags if name not in known):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,9 @@ from segwright.files.record import plain, versions
 from segwright.presets import CHOICES, NETWORKS, Preset
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
+from segwright.refine.upsample import hard_scores, shrunk, upsample
 from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
-from segwright.types import Image, Scores, Segmentation, check_seed
+from segwright.types import Image, Scores, Segmentation, check_image, check_seed
 from segwright.weights import Networks, load, pick_device
 from segwright.words.synonyms import joined, names_of, split_names
 from segwright.words.vocabulary import check_words
@@ -337,6 +339,51 @@ class Then(Method):
 
 
 @dataclass(frozen=True)
+class Reduced(Method):
+    """A method whose photos above ``largest`` megapixels are worked on at that size; smaller ones are the method's own business.
+
+    Results of larger photos have no scores: these would take gigabytes.
+    """
+
+    method: Method
+    largest: float
+    name: ClassVar = "reduced"
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.largest, int | float) and 0.01 <= self.largest < math.inf):
+            raise InputError(f"largest must be megapixels, 0.01 or more, got {self.largest!r}; 4 is usual")
+
+    @property
+    def networks(self) -> Networks:  # type: ignore[override]
+        return self.method.networks
+
+    @property
+    def settings(self) -> Any:
+        return self.method.settings
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        photos = [check_image(image) for image in images]
+        small = [shrunk(photo, self.largest) for photo in photos]
+        return [_whole(*row) for row in zip(photos, small, self.method.many(small, words), strict=True)]
+
+    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
+        self.method.prepare(words, progress)
+
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        return self.method.made_for(words)
+
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        return self.method.identity(words) | {"largest": self.largest}
+
+
+def _whole(photo: Image, small: Image, found: Segmentation) -> Segmentation:
+    if small is photo:
+        return found
+    scores = found.scores or hard_scores(found)
+    return replace(found, labels=upsample(photo, small, scores), scores=None)
+
+
+@dataclass(frozen=True)
 class FunctionMethod(Method):
     """A function of images and words as a method; nothing is known of what its results depend on but its name."""
 
@@ -364,6 +411,7 @@ class MethodSpec:
         extras: what the method's ``load`` takes beside its settings: its ``options`` (OVDiff: bank, support, stuff), and
             single networks (clip="clip-b16") and ``fast``.
         then: refiners put behind the method's own.
+        largest: megapixels above which a photo is worked on at that size (``Reduced``); None: never.
     """
 
     name: str
@@ -373,6 +421,7 @@ class MethodSpec:
     settings: Mapping[str, Any] = field(default_factory=dict)
     extras: Mapping[str, Any] = field(default_factory=dict)
     then: tuple[Refiner, ...] = ()
+    largest: float | None = None
 
     def __post_init__(self) -> None:
         self.kind.checked(self.settings)
@@ -408,7 +457,10 @@ class MethodSpec:
 
     def _opened(self, device: str | None) -> Method:
         loaded = self.kind.load(self.preset, device, self.dtype, **self.extras, **self.settings)
-        return Then(loaded, self.then) if self.then else loaded
+        whole = Then(loaded, self.then) if self.then else loaded
+        if self.largest is None:
+            return whole
+        return Reduced(whole, self.largest)
 
     def prepare(self, words: Sequence[str]) -> None:
         """Make what the method makes once for words, before several processes want it; on the CPU if the device is not here."""
