@@ -1,3 +1,3 @@
-from hub_fixtures import repositories, served, stocked
+from hub_fixtures import few_steps, repositories, served, stocked
 
-__all__ = ["repositories", "served", "stocked"]
+__all__ = ["few_steps", "repositories", "served", "stocked"]

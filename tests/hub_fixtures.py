@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,20 @@ from segwright.models import download, trouble
 from segwright.models.hub import File, Part
 
 COMMIT = "{:040x}"
+# As the hub's scheduler_config.json of each has it.
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+GENERATORS = {
+    "sd-turbo": ("sd21", BETAS | {
+        "_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon", "timestep_spacing": "trailing", "steps_offset": 1,
+        "clip_sample": False, "interpolation_type": "linear", "set_alpha_to_one": False, "skip_prk_steps": True,
+        "timestep_type": "discrete", "trained_betas": None, "use_karras_sigmas": False, "sigma_max": None, "sigma_min": None,
+    }),
+    "lcm": ("lcm", BETAS | {
+        "_class_name": "LCMScheduler", "prediction_type": "epsilon", "timestep_spacing": "leading", "steps_offset": 0,
+        "clip_sample": False, "original_inference_steps": 50, "rescale_betas_zero_snr": False, "set_alpha_to_one": True,
+        "thresholding": False, "trained_betas": None,
+    }),
+}  # fmt: skip
 OLD_VAE = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}
 
 
@@ -55,6 +70,18 @@ def repositories() -> dict[str, dict[str, bytes]]:
     for network in ("clip", "groupvit"):
         found[network]["model.safetensors"] = with_position_ids(found[network]["model.safetensors"])
     found["captioner"]["model.safetensors"] = blip(found["captioner"]["model.safetensors"])
+    return found
+
+
+@pytest.fixture(scope="session")
+def few_steps() -> dict[str, dict[str, bytes]]:
+    """The files of each of ``presets.FEW_STEPS``."""
+    found = {}
+    for name, (shape, schedule) in GENERATORS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            root = tiny.diffusion(Path(folder), shape)
+            (root / "scheduler/scheduler_config.json").write_text(json.dumps(schedule), "utf8")
+            found[name] = read(root)
     return found
 
 
@@ -111,7 +138,12 @@ def part_of(repo: str, files: dict[str, bytes], number: int, **extra: object) ->
 
 
 @pytest.fixture
-def stocked(served: hub.Hub, repositories: dict[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> hub.Hub:
+def stocked(
+    served: hub.Hub,
+    repositories: dict[str, dict[str, bytes]],
+    few_steps: dict[str, dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> hub.Hub:
     """The hub with every repository of preset sd15, tiny; converted parts have their safetensors in a pull request."""
     parts = {}
     for number, (network, part) in enumerate(presets.PRESETS["sd15"].parts.items(), 1):
@@ -119,8 +151,12 @@ def stocked(served: hub.Hub, repositories: dict[str, dict[str, bytes]], monkeypa
         parts[network] = stock(served, part, repositories[network] | half, number)
     chosen = replace(presets.PRESETS["sd15"], parts=parts)
     monkeypatch.setitem(presets.PRESETS, "sd15", chosen)
-    b16 = stock(served, presets.CLIPS["clip-b16"], repositories["clip"], 20)
-    monkeypatch.setitem(presets.CHOICES["clip"], "clip-b16", b16)
+    monkeypatch.setitem(presets.PRESETS, "sd15-fast", replace(presets.faster(chosen), name="sd15-fast"))
+    for number, name in enumerate(("clip-b16", "clip-l14"), 20):
+        monkeypatch.setitem(presets.CHOICES["clip"], name, stock(served, presets.CLIPS[name], repositories["clip"], number))
+    for number, (name, files) in enumerate(few_steps.items(), 30):
+        generator = presets.FEW_STEPS[name]
+        monkeypatch.setitem(presets.FEW_STEPS, name, replace(generator, part=stock(served, generator.part, files, number)))
     return served
 
 

@@ -52,6 +52,11 @@ XL_UNET: dict[str, Any] = {
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816,
 }  # fmt: skip
+# LCM_Dreamshaper_v7 was distilled at 768 pixels, SD-Turbo at 512.
+UNETS = {
+    "sd1": SD1_UNET, "sd21": SD21_UNET, "xl": XL_UNET, "turbo": SD21_UNET | {"sample_size": 64},
+    "lcm": SD1_UNET | {"sample_size": 96, "time_cond_proj_dim": 256},
+}  # fmt: skip
 VAE: dict[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4, "sample_size": 512,
@@ -66,10 +71,13 @@ WIDE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
 VIT_B = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 
 
-def write(network: Any, path: Path, rename: Callable[[str], str] = str, extra: dict[str, torch.Tensor] | None = None) -> Path:
+def write(
+    network: Any, path: Path, rename: Callable[[str], str] = str, extra: dict[str, torch.Tensor] | None = None, without: str = " "
+) -> Path:
     """A safetensors file for a network on the meta device: random numbers of its shapes, another for each tensor."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    shapes = {rename(name): tuple(value.shape) for name, value in network.state_dict().items() if value.is_floating_point()}
+    kept = {name: value for name, value in network.state_dict().items() if not name.startswith(without)}
+    shapes = {rename(name): tuple(value.shape) for name, value in kept.items() if value.is_floating_point()}
     rng, header, at = np.random.default_rng(0), {"__metadata__": {"format": "pt"}}, 0
     ints = {name: value.numpy() for name, value in (extra or {}).items()}
     for name, shape in shapes.items():
@@ -132,16 +140,19 @@ def saved_names(network: Any) -> dict[str, str]:
     return {names[int(value.item())]: name for name, value in back.items()}
 
 
-def transformers(
-    kind: Any, folder: Path, config: Any, positions: dict[str, int] | None = None, batch_norms: tuple[str, ...] = ()
-) -> None:
-    """``positions``: names of the position_ids that older files hold, and their lengths; ``batch_norms`` count batches."""
+def transformers(kind: Any, folder: Path, config: Any, positions: dict[str, int] | None = None, **more: Any) -> None:
+    """A network's folder.
+
+    Args:
+        positions: names of the position_ids that older files hold, and their lengths.
+        more: "batch_norms", those whose files count batches; "without", the beginning of names that the file lacks.
+    """
     network = meta(kind, config)
     config_file(folder, config.to_dict() | {"architectures": [kind.__name__]})
     names = saved_names(network)
     extra = {name: torch.arange(size)[None] for name, size in (positions or {}).items()}
-    extra |= {f"{name}.num_batches_tracked": torch.tensor(7) for name in batch_norms}
-    write(network, folder / "model.safetensors", lambda name: names.get(name, name), extra)
+    extra |= {f"{name}.num_batches_tracked": torch.tensor(7) for name in more.get("batch_norms", ())}
+    write(network, folder / "model.safetensors", lambda name: names.get(name, name), extra, more.get("without", " "))
 
 
 def old_vae(name: str) -> str:
@@ -153,14 +164,14 @@ def old_vae(name: str) -> str:
 
 
 def stable_diffusion(folder: Path, shape: str) -> Path:
-    """The whole folder of SD 1.5 ("sd1"), 2.1 ("sd21") or XL ("xl")."""
+    """The whole folder of SD 1.5 ("sd1"), 2.1 ("sd21"), XL ("xl"), SD-Turbo ("turbo") or LCM ("lcm")."""
     tiny.diffusion(folder, "xl" if shape == "xl" else "sd1")
     for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
         shutil.rmtree(folder / part, ignore_errors=True)
-    diffusers(UNet2DConditionModel, folder / "unet", {"sd1": SD1_UNET, "sd21": SD21_UNET, "xl": XL_UNET}[shape])
+    diffusers(UNet2DConditionModel, folder / "unet", UNETS[shape])
     diffusers(AutoencoderKL, folder / "vae", VAE, old_vae if shape == "sd1" else str)
     ids = {"text_model.embeddings.position_ids": 77}
-    text = CLIPTextConfig(**(TEXT_H if shape == "sd21" else TEXT))
+    text = CLIPTextConfig(**(TEXT_H if shape in ("sd21", "turbo") else TEXT))
     transformers(CLIPTextModel, folder / "text_encoder", text, ids)
     if shape == "xl":
         transformers(CLIPTextModelWithProjection, folder / "text_encoder_2", CLIPTextConfig(**TEXT_G), ids)
@@ -197,7 +208,7 @@ def backbone(folder: Path, name: str) -> Path:
     """ "dino", "dinov2", "vit" (with the classifier that the hub's file has) or "mae" (with its decoder)."""
     tiny.ViTImageProcessor().save_pretrained(folder)
     if name == "dino":
-        transformers(ViTModel, folder, ViTConfig(**VIT_B, image_size=224, patch_size=8))
+        transformers(ViTModel, folder, ViTConfig(**VIT_B, image_size=224, patch_size=8), without="pooler.")  # by its size
     elif name == "vit":
         transformers(ViTForImageClassification, folder, ViTConfig(**VIT_B, image_size=224, patch_size=16, num_labels=1000))
     elif name == "mae":
@@ -216,7 +227,7 @@ def groupvit(folder: Path) -> Path:
     ids = {"text_model.embeddings.position_ids": 77}
     clip_tokenizer(folder)
     tiny.CLIPImageProcessor().save_pretrained(folder)
-    transformers(GroupViTModel, folder, GroupViTConfig(), ids, ("text_projection.1", "visual_projection.1"))
+    transformers(GroupViTModel, folder, GroupViTConfig(), ids, batch_norms=("text_projection.1", "visual_projection.1"))
     return folder
 
 

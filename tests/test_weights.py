@@ -191,6 +191,7 @@ def test_another_diffusion_model_brings_its_own_settings() -> None:
     assert {kind: part.repo for kind, part in swapped.swapped.items()} == {
         "clip": presets.CHOICES["clip"]["clip-b16"].repo,
         "diffusion": presets.CHOICES["diffusion"]["sd21"].repo,
+        "tiny_vae": presets.TAESD.repo,
     }
     other, mini = presets.PRESETS["sd21"], presets.PRESETS["mini"]
     assert (swapped.preset.image_size, swapped.preset.features, swapped.preset.matching) == (768, other.features, other.matching)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from transformers import (
     BertTokenizer,
     BlipConfig,
@@ -47,6 +47,7 @@ SHAPES = ("sd1", "sd21", "xl")
 def preset(folder: Path, shape: str = "sd1", vit: str | None = "dinov2", seed: int = 0) -> Path:
     """Everything that a preset folder holds."""
     diffusion(folder, shape, seed)
+    tiny_vae(folder / "tiny_vae", seed)
     clip(folder / "clip", seed)
     captioner(folder / "captioner", seed)
     if vit:
@@ -121,6 +122,16 @@ def diffusion(folder: Path, shape: str = "sd1", seed: int = 0) -> Path:
         folder / "scheduler"
     )
     (folder / "model_index.json").write_text(json.dumps(index), "utf8")
+    return folder
+
+
+def tiny_vae(folder: Path, seed: int = 0) -> Path:
+    """AutoencoderTiny with TAESD's levels, for ``diffusion``'s latents."""
+    torch.manual_seed(seed)
+    channels = (8, 8, 8, 8)
+    AutoencoderTiny(encoder_block_out_channels=channels, decoder_block_out_channels=channels, latent_channels=4).save_pretrained(
+        folder
+    )
     return folder
 
 

@@ -151,15 +151,39 @@ DIFFUSION = {
         _half(text_encoder=246_144_152, text_encoder_2=1_389_382_176, unet=5_135_149_760, vae=167_335_342),
     ),
 }  # fmt: skip
-# Fewer steps for OVDiff's support pictures: distilled weights in Stable Diffusion's layout.
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Distilled weights in Stable Diffusion's layout that make pictures in a few steps.
+
+    Attributes:
+        part: where the hub has them.
+        sampling: how they are made to be used.
+    """
+
+    part: Part
+    sampling: SamplingSettings
+
+
+# For OVDiff's support pictures, in place of the paper's 30 steps of SD 1.5 with guidance 8 and a negative prompt (its Sec. 4):
+# both have no second pass without the prompt, so neither guidance nor a negative prompt, and 4 steps.
 FEW_STEPS = {
-    "sd-turbo": Part(
-        "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2", "Stability AI Community License",
-        _files(_SMALL, text_encoder=1_361_596_304, unet=3_463_726_504, vae=334_643_268),
+    # Its model card: up to four steps, guidance 0. Sauer et al. 2023 (Adversarial Diffusion Distillation), Sec. 4: one or four.
+    "sd-turbo": Generator(
+        Part(
+            "stabilityai/sd-turbo", "b261bac6fd2cf515557d5d0707481eafa0485ec2", "Stability AI Community License",
+            _files(_SMALL, text_encoder=1_361_596_304, unet=3_463_726_504, vae=334_643_268),
+        ),
+        SamplingSettings(steps=4, guidance=0.0, negative="", scheduler="euler"),
     ),
-    "lcm": Part(
-        "SimianLuo/LCM_Dreamshaper_v7", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5", "MIT",
-        _files(_SMALL, text_encoder=492_265_168, unet=3_438_494_888, vae=334_643_268),
+    # Luo et al. 2023, Sec. 5: four steps; the guidance scale is an input of the U-Net (``LCM_GUIDANCE``).
+    "lcm": Generator(
+        Part(
+            "SimianLuo/LCM_Dreamshaper_v7", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5", "MIT",
+            _files(_SMALL, text_encoder=492_265_168, unet=3_438_494_888, vae=334_643_268),
+        ),
+        SamplingSettings(steps=4, guidance=0.0, negative="", scheduler="lcm"),
     ),
 }  # fmt: skip
 # A tiny encoder of the latents of SD 1.x and 2.x, in place of a preset's own; XL's are others.
@@ -189,10 +213,12 @@ _BLIP_LARGE = Part(
     _files(_BLIP, model=1_879_014_680),
 )  # fmt: skip
 CAPTIONERS = {
-    # Main holds a pickle and nothing else; the checksum is that of public inventories of this commit.
+    # Main holds a pickle and nothing else; the checksum is that of public inventories of this commit. The offers are commits of the
+    # hub's converter: of June 2023, with everything else as on main, and of two of its pull requests that are open.
     "blip-base": Part(
         "Salesforce/blip-image-captioning-base", "82a37760796d32b1411fe092ab5d4e227313294b", "BSD-3-Clause",
         _files(_BLIP, model=989_717_056), converted=True,
+        offers=("9cfcdbcaccbcadb2b53b36d4b50042c4eeaa0c25", "refs/pr/38", "refs/pr/23"),
         pickle=File("pytorch_model.bin", 989_820_849, "d6638651a5526cc2ede56f2b5104d6851b0755816d220e5e046870430180c767"),
         instead=_BLIP_LARGE,
     ),
@@ -206,8 +232,13 @@ VITS = {
         "google/vit-base-patch16-224", "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3", "Apache-2.0", _files(_VIT, model=346_293_852)
     ),
 }
-# OVDiff's other extractors (its Table 2). DINO is not pinned: no commit of it could be looked up when this was written.
-DINO = Part("facebook/dino-vitb8", "main", "Apache-2.0", _files(_VIT, model=343_000_000), converted=True)
+# OVDiff's other extractors (its Table 2).
+# This commit is the hub converter's (pull request 3, merged since), and holds everything else too.
+DINO = Part(
+    "facebook/dino-vitb8", "6bd5b7757e4224b035fe579f31fb816985e18e35", "Apache-2.0",
+    (*_files(_VIT), File("model.safetensors", 343_254_000, "f51c99ce793d1eb87daf2a670b9e11e50927fd00334d2cac75cbd30666d13f6b")),
+    converted=True, offers=("refs/pr/3",),
+)  # fmt: skip
 MAE = Part("facebook/vit-mae-base", "25b184bea5538bf5c4c852c79d221195fdd2778d", "Apache-2.0", _files(_VIT, model=447_670_680))
 SAM = Part(
     "facebook/sam-vit-base",
@@ -222,6 +253,7 @@ GROUPVIT = Part(
     "Nvidia Source Code License (non-commercial)",
     _files(_CLIP, model=223_000_000),
     converted=True,
+    offers=("refs/pr/2",),
 )
 CHOICES = {"clip": CLIPS, "captioner": CAPTIONERS, "vit": VITS, "diffusion": DIFFUSION}
 MADE = "segwright.json"  # in a folder that ``segwright fetch --to`` made: the preset's name, its parts and licences
@@ -252,6 +284,7 @@ MINI_DEFAULTS = SegmenterDefaults(
 PRESETS = {
     "sd14": _around("sd14", 512),
     "sd15": _around("sd15", 512),
+    "sd15-fast": replace(_around("sd15", 512), name="sd15-fast", tiny=True, beams=1),
     "sd21": _around("sd21", 768),
     "sdxl": _around("sdxl", 1024),
     # A latent of 32 cells: nominal 32 is 16x16 cells, as coarse as the paper's best (16 of 64 would be 8x8 here).
@@ -318,11 +351,11 @@ def _folder_preset(name: str, folder: Path) -> Preset:
 
 
 def with_diffusion(preset: Preset, name: str) -> Preset:
-    """A preset with what it says of its diffusion model taken from the preset ``name``."""
+    """A preset with what it says of its diffusion model taken from the preset ``name``; a tiny encoder only if that has one."""
     other = PRESETS[name]
     own = {key: getattr(other, key) for key in ("image_size", "features", "matching", "sampling")}
     cross = replace(preset.defaults, cross=other.defaults.cross)
-    return replace(preset, **own, defaults=cross)
+    return replace(preset, **own, defaults=cross, tiny=preset.tiny and name in TINY_VAES)
 
 
 def preset_folder(preset: Preset) -> Path:

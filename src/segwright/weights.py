@@ -21,7 +21,17 @@ import torch
 from segwright.errors import InputError, SegwrightError, WeightsError
 from segwright.models import hub
 from segwright.models.hub import Fetching, Part, print_to_stderr
-from segwright.presets import CHOICES, Preset, default_preset, faster, find_preset, preset_folder, with_diffusion
+from segwright.presets import (
+    CHOICES,
+    FEW_STEPS,
+    TINY_VAES,
+    Preset,
+    default_preset,
+    faster,
+    find_preset,
+    preset_folder,
+    with_diffusion,
+)
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -58,7 +68,7 @@ def load(
         preset: a name of ``PRESETS`` or a folder; ``default_preset()`` if None.
         device: "cpu", "cuda", "cuda:1", "mps"; the best there is if None.
         dtype: "float32", "bfloat16", "float16", or "auto": what the device computes fastest in (``segwright.models.units``).
-        clip: another CLIP in place of the preset's, from the hub: "clip-b32" or "clip-b16".
+        clip: another CLIP in place of the preset's, from the hub: "clip-b32", "clip-b16" or "clip-l14".
         captioner: another captioner, likewise: "blip-base" or "blip-large".
         vit: another ViT, likewise: "dinov2" or "vit".
         diffusion: another diffusion model ("sd21"), with the settings of the preset of that name that concern it.
@@ -81,7 +91,10 @@ def load(
             swapped[kind] = CHOICES[kind][name]
     if diffusion is not None:
         chosen = with_diffusion(chosen, diffusion)
-    return Networks(faster(chosen) if fast else chosen, where, number_type, swapped, local_only, notify)
+        swapped |= {"tiny_vae": TINY_VAES[diffusion]} if diffusion in TINY_VAES else {}
+    if fast:
+        chosen = faster(chosen) if diffusion in (None, *TINY_VAES) else replace(faster(chosen), tiny=False)
+    return Networks(chosen, where, number_type, swapped, local_only, notify)
 
 
 def load_controlnet(
@@ -164,20 +177,51 @@ class Networks:
         """The repository that a network comes from; None: from the preset's folder."""
         return self.swapped.get(network) or self.preset.parts.get(network)
 
-    def prepare(self, networks: Sequence[str], verify: bool = False) -> None:
+    def parts(self, networks: Sequence[str], generator: str | None = None) -> list[Part]:
+        """The repositories of several networks and what comes with them; none for those of a folder. Otherwise as ``prepare``."""
+        wanted = [self.part(network) for network in self.preset.companions(networks)]
+        wanted += [self.generator(generator).part("diffusion")] if generator is not None else []
+        return [part for part in wanted if part is not None]
+
+    def prepare(self, networks: Sequence[str], verify: bool = False, generator: str | None = None) -> None:
         """Fetch all that is lacking of several networks, with one progress bar, and see that a folder preset has them.
 
         Args:
             verify: compare what is there already with its checksums.
+            generator: and the weights of this name, of ``segwright.presets.FEW_STEPS``.
 
         Raises:
             WeightsError: one of them cannot be had.
         """
-        parts = [part for part in map(self.part, networks) if part is not None]
-        if parts:
+        if parts := self.parts(networks, generator):
             hub.fetch(parts, replace(self._fetching, verify=verify))
-        for network in networks:
+        for network in self.preset.companions(networks):
             self.require(network)
+
+    def generator(self, name: str | None) -> Networks:
+        """The networks with few-step weights as their diffusion model, opened once; the same networks for None.
+
+        Args:
+            name: of ``segwright.presets.FEW_STEPS``; a folder preset may have them as its folder of that name.
+
+        Raises:
+            InputError: no such weights.
+        """
+        if name is None:
+            return self
+        if name not in FEW_STEPS:
+            raise InputError(f"generator must be one of {', '.join(FEW_STEPS)}, got {name!r}")
+        if name not in self._generators:
+            chosen, swapped = replace(self.preset, tiny=False), self.swapped | {"diffusion": FEW_STEPS[name].part}
+            own = Path(self.preset.name).expanduser() / name
+            if not self.preset.parts and (own / "model_index.json").is_file():
+                chosen, swapped = replace(chosen, name=str(own)), {k: p for k, p in self.swapped.items() if k != "diffusion"}
+            self._generators[name] = replace(self, preset=chosen, swapped=swapped)
+        return self._generators[name]
+
+    @cached_property
+    def _generators(self) -> dict[str, Networks]:
+        return {}
 
     def folder(self, network: str) -> Path:
         """Where "diffusion", "clip", "captioner" or "vit" lies on disk, fetched first if need be.

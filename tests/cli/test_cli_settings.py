@@ -96,7 +96,6 @@ def spec(*arguments: str) -> MethodSpec:
 
 
 def test_flags_and_set_make_one_spec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("segwright.fetching.prefetch", lambda *_, **__: None)
     assert spec("--clusters", "6", "--sharpen-first", "--refine", "none").settings == {
         "clusters": 6, "sharpen_first": True, "refine": None,
     }  # fmt: skip

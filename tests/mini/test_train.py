@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from segwright.errors import InputError
 from segwright.mini.scenes import THINGS
+from segwright.mini.train import guide
 from segwright.mini.train.captioner import sober_caption
-from segwright.mini.train.clip import CLASSES, SOMETHING, build, cells, embed, fragment, kmeans_labels, pooled, value_features
+from segwright.mini.train.clip import build, embed, pooled, seen_things, value_features, windows
 from segwright.mini.train.data import CLUTTER
 from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import MuonAdamW, Plan, load_checkpoint, orthogonalise, train
+from segwright.mini.train.pictures import CLASSES, SOMETHING, UNNAMED, cells, content, fragment, kmeans_labels
 from segwright.mini.train.tokens import bert_tokenizer, clip_tokenizer
 
 
@@ -24,7 +26,7 @@ class Toy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(5)
-        self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 1))
 
     def loss(self, rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         x = torch.from_numpy(rng.normal(size=(32, 4))).float()
@@ -184,7 +186,7 @@ def test_value_path_is_the_one_that_dense_methods_read(tmp_path: Path) -> None:
     model = build(clip_tokenizer(tmp_path)).eval()
     pixels = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
-        ours = value_features(model, embed(model, pixels, None)[0])
+        ours = value_features(model, embed(model, pixels, None)[0][-2])
     clip = Clip(model, None, Pixels(128, (0.5,) * 3, (0.5,) * 3))
     theirs = dense_features(clip, pixels, "value").features.flatten(2).transpose(1, 2)
     assert torch.allclose(ours, theirs, atol=1e-5)
@@ -204,6 +206,50 @@ def test_a_start_takes_what_agrees_and_words_by_their_token(tmp_path: Path) -> N
     assert torch.allclose(known.visual_projection.weight, other.visual_projection.weight, atol=1e-2)
 
 
+def test_windows_hold_a_thing_and_lie_inside() -> None:
+    labels = torch.zeros(2, 128, 128, dtype=torch.int64)
+    labels[0, 100:120, 4:20] = 5
+    labels[1, 60:70, 60:70] = CLUTTER
+    for seed in range(20):
+        kept = windows(labels, 6, np.random.default_rng(seed)).view(2, 16, 16)
+        assert kept.sum((1, 2)).tolist() == [36, 36]
+        rows, columns = kept[0].amax(1).nonzero(), kept[0].amax(0).nonzero()
+        assert int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == 5
+        assert kept[0][11:15, :3].any()
+
+
+def test_targets_of_a_window_are_the_things_in_it() -> None:
+    classes = torch.tensor([[-1, 3, 3, 7], [-1, SOMETHING, 26, -1]])
+    targets = seen_things(classes)
+    assert targets[0].nonzero().flatten().tolist() == [3, 7]
+    assert targets[0, 3] == 0.5
+    assert targets[1].nonzero().flatten().tolist() == UNNAMED
+    assert torch.allclose(targets.sum(1), torch.ones(2))
+
+
+def test_the_guide_reads_a_region_by_its_filled_patches() -> None:
+    torch.manual_seed(0)
+    model = guide.Guide(len(CLASSES)).eval()
+    pixels = torch.randn(2, 3, 128, 128)
+    features, half_way = model(pixels)
+    assert half_way.shape == (2, guide.WIDTHS[2], 16, 16)
+    assert features.shape == (2, guide.FEATURES, 16, 16)
+    share = torch.zeros(2, 256)
+    share[:, 17] = 0.3
+    assert torch.allclose(model.pooled(features, share), model.logits(features)[:, 17], atol=1e-5)
+    black = torch.cat([pixels[:1], pixels[:1]])
+    black[1, :, :64] = -10
+    assert content(black)[0].min() > 0.9
+    assert content(black)[1].view(16, 16)[:8].max() == 0
+
+
+def test_small_things_count_more_than_their_patches() -> None:
+    classes = torch.tensor([[2, 2, 2, 2, 5, -1]])
+    weights = guide.even(classes)
+    assert torch.allclose(weights.sum(), torch.tensor(1.0))
+    assert torch.allclose(weights[4] / weights[0], torch.tensor(2.0))
+
+
 def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
     """Two steps a stage on 24 scenes: worthless weights in the real layout, opened by the libraries' own loaders."""
     from diffusers import AutoencoderTiny, StableDiffusionPipeline
@@ -215,14 +261,17 @@ def test_every_stage_trains_and_the_preset_loads(tmp_path: Path) -> None:
     from segwright.weights import load
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip, "PHASES", ((0.5, 6, 4, 32, 96), (1.0, 2, 2, None, None)))
+        patch.setattr(clip, "PHASES", ((0.5, 6, 4, 32, 9), (1.0, 2, 2, None, None)))
+        patch.setattr(guide, "MASKED", 4)
+        patch.setattr(guide, "WHOLE", 3)
         for module in (captioner, groupvit, vit):
             patch.setattr(module, "BATCH", 4)
         patch.setattr(diffusion, "BATCH", 4)
         patch.setattr(diffusion, "WHOLE_BATCH", 2)
         patch.setattr(vae, "CROPS", ((0.5, 32, 2), (1.0, 64, 2)))
-        with pytest.raises(InputError, match=r"stage diffusion needs .*vae"):
-            train_preset(Settings(tmp_path, "diffusion", scenes=24, steps=2))
+        for needy, needed in (("tiny-vae", "vae"), ("clip", "guide.safetensors")):
+            with pytest.raises(InputError, match=rf"stage {needy} needs .*{needed}"):
+                train_preset(Settings(tmp_path, needy, scenes=24, steps=2))
         for stage in STAGES:
             train_preset(Settings(tmp_path, stage, scenes=24, steps=2))
     assert not list(tmp_path.rglob("*.part")) + list(tmp_path.rglob("*.old"))

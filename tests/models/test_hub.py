@@ -187,6 +187,20 @@ def test_a_moved_pull_request_is_found(served: hub.Hub) -> None:
     assert source(fetch(replace(part, offers=("refs/pr/7",)), QUIET)[0]).endswith(commit)
 
 
+def test_a_pinned_checksum_is_kept_to_whatever_the_hub_lists(served: hub.Hub) -> None:
+    """Weights of another content are passed over, at the pinned commit and at each offer."""
+    part, commit = offered(served)
+    there, files = served.repos[REPO], weights()
+    pin = hashlib.sha256(files["model.safetensors"]).hexdigest()
+    there.commits[COMMIT.format(1)]["model.safetensors"] = b"other" * 1000
+    pinned = replace(part, files=(File("config.json", 8), File("model.safetensors", 300_000, pin)))
+    assert source(fetch(pinned, QUIET)[0]) == f"{REPO}@{commit}"
+    there.commits[commit]["model.safetensors"] = b"other" * 1000
+    other = replace(pinned, files=(File("config.json", 8), File("model.safetensors", 300_000, "0" * 64)))
+    Path(huggingface_hub.constants.HF_HUB_CACHE).rename(Path(huggingface_hub.constants.HF_HUB_CACHE).with_name("away"))
+    refused(other, "no safetensors")
+
+
 def test_a_merged_pull_request_is_found_on_main(served: hub.Hub) -> None:
     part, _ = offered(served)
     there = served.repos[REPO]
@@ -474,7 +488,18 @@ def test_a_cache_that_cannot_be_written(served: hub.Hub, tmp_path: Path, monkeyp
     part = put(served)
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
-    refused(part, "file")
+    refused(part, "cannot be written", "Not a directory", "HF_HOME")
+
+
+def test_a_read_only_cache(served: hub.Hub, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is whole in it is used; what lacks is said."""
+    monkeypatch.setattr("segwright.models.hub.room", lambda _: 10**9)
+    part = put(served)
+    folder = fetch(part, QUIET)[0]
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert fetch(part, QUIET) == fetch(part, replace(QUIET, verify=True)) == [folder]
+    served.add("somebody/other", weights(5000), COMMIT.format(2))
+    refused(part_of("somebody/other", weights(5000), 2), "cannot be written", "Read-only", "HF_HOME")
 
 
 FETCH = """
@@ -505,6 +530,56 @@ def test_a_proxy_that_is_away(served: hub.Hub, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     huggingface_hub.close_session()
     refused(part, "HTTPS_PROXY")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "names"),
+    [
+        ("HTTP_PROXY", "gopher://127.0.0.1:9", ("no connection", "HTTPS_PROXY")),
+        ("ALL_PROXY", "socks5://127.0.0.1:9", ("HTTPS_PROXY",)),
+        ("SSL_CERT_FILE", "/no/such/file.pem", ("no connection", "SSL_CERT_FILE")),
+        ("HF_TOKEN", "hf_\u00e4", ("HF_TOKEN",)),
+    ],
+)
+def test_settings_that_cannot_be_used(
+    served: hub.Hub, monkeypatch: pytest.MonkeyPatch, name: str, value: str, names: tuple[str, ...]
+) -> None:
+    part = put(served)
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv(name, value)
+    huggingface_hub.close_session()
+    text = refused(part, *names)
+    assert "broke off" not in text
+
+
+@pytest.mark.parametrize("address", ["huggingface.co", "htp://127.0.0.1", "http://127.0.0.1:port"])
+def test_a_mirror_that_is_no_address(served: hub.Hub, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    part = put(served)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    refused(part, "no address", "HF_ENDPOINT", address)
+
+
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", b"null", b"{}", b'{"siblings": [1], "sha": "a"}', b"\xff\xfe"])
+def test_an_answer_that_is_no_hubs(served: hub.Hub, body: bytes) -> None:
+    """A login page of the network, or a mirror that is none."""
+    part = put(served)
+    served.fault("/api/models/", lambda handler: handler.reply(200, body, {}) is None)
+    refused(part, "no hub says", "login page", "HF_ENDPOINT")
+
+
+def test_offline_with_an_empty_cache(served: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = put(served)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    refused(part, REPO, "not on this machine", "HF_HUB_OFFLINE", "--preset mini")
+    assert not served.log
+
+
+def test_a_wrong_token(served: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub then refuses what anybody may have."""
+    part = put(served)
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    served.fault("", lambda h: h.headers.get("Authorization") == "Bearer hf_wrong" and hub.status(401)(h))
+    assert "hf_wrong" not in refused(part, "HF_TOKEN", "401")
 
 
 def test_patience_has_an_end() -> None:

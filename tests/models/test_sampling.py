@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from hub_fixtures import GENERATORS
 from torch.nn.functional import interpolate
 
 from segwright.errors import InputError
 from segwright.models.attention import Recorder, attached
+from segwright.models.diffusion import LCM_GUIDANCE
+from segwright.models.opening import OPENERS
 from segwright.models.sampling import SCHEDULERS, SamplingSettings, cross_attentions, places, sample
+from segwright.presets import FEW_STEPS
 from segwright.weights import load
 
 PROMPT = "A good picture of a potted plant"
@@ -78,6 +83,34 @@ def test_every_scheduler_and_shape_samples(tmp_path: Path, shape: str, scheduler
     assert maps is not None
     assert maps.shape == (1, 64, 64)
     assert torch.equal(sample(diffusion, "a dog", [5], settings, "dog")[0], pictures)
+
+
+@pytest.mark.parametrize("name", FEW_STEPS)
+def test_few_step_weights_make_what_diffusers_own_pipelines_make(tmp_path: Path, name: str) -> None:
+    """Stable Diffusion's without guidance for SD-Turbo, the latent consistency models' for LCM."""
+    import diffusers
+
+    shape, config = GENERATORS[name]
+    tiny.diffusion(tmp_path, shape)
+    (tmp_path / "scheduler/scheduler_config.json").write_text(json.dumps(config), "utf8")
+    ours = OPENERS["diffusion"](tmp_path, torch.device("cpu"), torch.float32)
+    found, _ = sample(ours, "a dog on grass", [7], FEW_STEPS[name].sampling)
+    ours.tokenizers[0].model_max_length = 32
+    scheduler = getattr(diffusers, str(config["_class_name"])).from_config(config)
+    parts = (ours.vae, ours.text_encoders[0], ours.tokenizers[0], ours.unet, scheduler)
+    kind = diffusers.LatentConsistencyModelPipeline if name == "lcm" else diffusers.StableDiffusionPipeline
+    pipeline = kind(*parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    start = torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(7))
+    expected = pipeline(
+        "a dog on grass",
+        num_inference_steps=4,
+        guidance_scale=LCM_GUIDANCE if name == "lcm" else 0.0,
+        generator=torch.Generator().manual_seed(7),
+        latents=start,
+        output_type="pt",
+    ).images
+    assert torch.allclose(found, torch.as_tensor(expected), atol=1e-5)
 
 
 def test_words_must_fit(folder: Path) -> None:

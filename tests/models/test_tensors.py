@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from segwright.errors import WeightsError
 from segwright.models.opening import OPENERS, open_diffusers
-from segwright.presets import CAPTIONERS, CLIPS, DIFFUSION, MAE, SAM, TAESD, VITS, Part
+from segwright.presets import CAPTIONERS, CLIPS, DIFFUSION, DINO, FEW_STEPS, GROUPVIT, MAE, SAM, TAESD, VITS, Part
 from segwright.selfcheck.tensors import strangers
 
 CPU = torch.device("cpu")
@@ -58,8 +58,8 @@ def small(folder: Path, network: str, shape: str) -> Path:
 
 
 SMALL = [
-    *(("diffusion", shape) for shape in tiny.SHAPES),
-    *((name, "") for name in ("clip", "captioner", "dino", "mae", "sam", "groupvit")),
+    *(("diffusion", shape) for shape in (*tiny.SHAPES, "lcm")),
+    *((name, "") for name in ("tiny_vae", "clip", "captioner", "dino", "mae", "sam", "groupvit")),
     ("vit", "dinov2"),
     ("vit", "vit"),
 ]
@@ -98,6 +98,8 @@ REAL: dict[str, tuple[str, Callable[[Path], Path], Part | None, str]] = {
     "sd15": ("diffusion", lambda f: real_size.stable_diffusion(f, "sd1"), DIFFUSION["sd15"], MID),
     "sd21": ("diffusion", lambda f: real_size.stable_diffusion(f, "sd21"), DIFFUSION["sd21"], MID),
     "sdxl": ("diffusion", lambda f: real_size.stable_diffusion(f, "xl"), DIFFUSION["sdxl"], MID),
+    "sd-turbo": ("diffusion", lambda f: real_size.stable_diffusion(f, "turbo"), FEW_STEPS["sd-turbo"].part, MID),
+    "lcm": ("diffusion", lambda f: real_size.stable_diffusion(f, "lcm"), FEW_STEPS["lcm"].part, MID),
     "clip-b32": ("clip", lambda f: real_size.clip(f, 32), CLIPS["clip-b32"], "visual_projection.weight"),
     "clip-b16": ("clip", lambda f: real_size.clip(f, 16), CLIPS["clip-b16"], "visual_projection.weight"),
     "clip-l14": ("clip", lambda f: real_size.clip(f, 14), CLIPS["clip-l14"], "visual_projection.weight"),
@@ -109,10 +111,10 @@ REAL: dict[str, tuple[str, Callable[[Path], Path], Part | None, str]] = {
     ),
     "dinov2": ("vit", lambda f: real_size.backbone(f, "dinov2"), VITS["dinov2"], "encoder.layer.3.attention.attention.key.weight"),
     "vit": ("vit", lambda f: real_size.backbone(f, "vit"), VITS["vit"], "vit.encoder.layer.3.attention.attention.key.weight"),
-    "dino": ("dino", lambda f: real_size.backbone(f, "dino"), None, "encoder.layer.3.attention.attention.key.weight"),
+    "dino": ("dino", lambda f: real_size.backbone(f, "dino"), DINO, "encoder.layer.3.attention.attention.key.weight"),
     "mae": ("mae", lambda f: real_size.backbone(f, "mae"), MAE, "vit.encoder.layer.3.attention.attention.key.weight"),
     "sam": ("sam", real_size.sam, SAM, "vision_encoder.layers.3.attn.qkv.weight"),
-    "groupvit": ("groupvit", real_size.groupvit, None, "text_model.encoder.layers.3.self_attn.k_proj.weight"),
+    "groupvit": ("groupvit", real_size.groupvit, GROUPVIT, "text_model.encoder.layers.3.self_attn.k_proj.weight"),
 }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ REFINER_NAMES = Listed("segwright.refine:REFINERS")
 EXPLAINED = Listed("segwright.refine.base:with_page")
 CRF_NAMES = Listed("segwright.refine:CRF_CONSTANTS")
 FORMAT_NAMES = Listed("segwright.runs.exports:FORMATS")
+GENERATOR_NAMES = Listed("segwright.presets:FEW_STEPS")
 PRESET_NAMES = Listed("segwright.presets:PRESETS")
 DATASET_NAMES = Listed("segwright.datasets:DATASETS")
 

@@ -27,7 +27,10 @@ def add(commands: Any) -> None:
     train = steps.add_parser("train", help="train the miniature networks; resumes from the last checkpoint")
     train.add_argument("-o", "--out", required=True, metavar="DIR", help="the preset's folder; DIR/training keeps checkpoints")
     train.add_argument(
-        "--stage", default="all", metavar="STAGE", help="clip, vae, tiny-vae, diffusion, captioner, vit, mae, groupvit or all"
+        "--stage",
+        default="all",
+        metavar="STAGE",
+        help="guide, clip, vae, tiny-vae, diffusion, captioner, vit, mae, groupvit or all",
     )
     train.add_argument(
         "--minutes", type=float, metavar="M", help="nominal, on one core: it fixes the number of steps (default: each stage's own)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from segwright.cli.listed import METHOD_NAMES, PRESET_NAMES, REFINER_NAMES, Listed, add_listed
@@ -35,9 +36,13 @@ def add_networks(command: argparse.ArgumentParser) -> None:
         default="float32",
         help="auto: what the device is fastest in, measured once",
     )
+    add_single(command)
+
+
+def add_single(command: argparse.ArgumentParser, kinds: Sequence[str] = SINGLE) -> None:
     single = command.add_argument_group("single networks in place of the preset's")
     tables = {"diffusion": "DIFFUSION", "clip": "CLIPS", "captioner": "CAPTIONERS", "vit": "VITS"}
-    for kind in SINGLE:
+    for kind in kinds:
         about = ", with the settings that go with it" if kind == "diffusion" else ""
         add_listed(single, Listed(f"segwright.presets:{tables[kind]}"), f"--{kind}", metavar="N", help=f"of %(listed)s{about}")
 
@@ -125,7 +130,6 @@ def method_spec(options: argparse.Namespace) -> Any:
         raise InputError(f"{_flag(twice[0])} and --set {twice[0]} say the same; give one of them")
     own = [f"{name}={str(value).lower() if value is True else value}" for name, value in flags.items()]
     spec = spec.with_texts(own).with_texts(options.settings)
-    fetch_first(options, spec)
     return spec
 
 
@@ -134,12 +138,15 @@ def _flag(name: str) -> str:
 
 
 def method(options: argparse.Namespace) -> Any:
-    """The method asked for, with the settings that were given.
+    """The method asked for, with the settings that were given, its weights fetched.
 
     Raises:
         InputError: as ``method_spec``.
+        WeightsError: as ``fetch_first``.
     """
-    return method_spec(options).load()
+    spec = method_spec(options)
+    fetch_first(options, spec)
+    return spec.load()
 
 
 def fetch_first(options: argparse.Namespace, spec: Any) -> None:
@@ -148,13 +155,7 @@ def fetch_first(options: argparse.Namespace, spec: Any) -> None:
     Raises:
         WeightsError: they cannot be had.
     """
-    from segwright.fetching import prefetch
-    from segwright.refine.pipeline import parse_refiners
-
-    words = any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary"))
-    row = parse_refiners(spec.kind.checked(spec.settings).refine, spec.kind.refiners)
-    given = {**spec.settings, "refine": ",".join(refiner.name for refiner in row) or None}
-    prefetch(spec.name, spec.preset, spec.dtype, given, words, single=networks(options))
+    spec.fetch(any(getattr(options, name, None) is not None for name in ("words", "words_file", "vocabulary")))
 
 
 def vocabulary(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from segwright.cli.listed import GENERATOR_NAMES, add_listed
 from segwright.cli.options import EPILOG, add_networks, add_set, networks, split
 
 
@@ -22,9 +23,11 @@ def _add_prototypes(commands: Any) -> None:
     add_networks(command)
     command.add_argument("--support", type=int, metavar="N", help="support pictures a word (default: 32)")
     command.add_argument("--batch", type=int, metavar="B", help="pictures made at once (default: 8)")
-    command.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the preset's; 30)")
+    about = "few-step weights that make the pictures, in 4 steps, in place of the preset's: %(listed)s"
+    add_listed(command, GENERATOR_NAMES, "--generator", metavar="G", help=about)
+    command.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the generator's, else the preset's; 30)")
     command.add_argument("--guidance", type=float, metavar="G", help="guidance scale (default: the preset's; 8)")
-    command.add_argument("--scheduler", metavar="S", help="dpm++, unipc, ddim, pndm or lcm (default: the preset's; dpm++)")
+    command.add_argument("--scheduler", metavar="S", help="dpm++, unipc, ddim, pndm, lcm or euler (default: the preset's; dpm++)")
     command.add_argument("--extractors", metavar="E,E", help="of sd, clip, dino, mae (default: the preset's; sd,clip,dino)")
     command.add_argument("--proposals", metavar="P", help="attention, maskcut or sam (default: attention)")
     command.add_argument("--stuff", metavar='"grass, sky"', help="which of the words are stuff, not things")
@@ -56,6 +59,7 @@ def _support(options: argparse.Namespace) -> dict[str, Any]:
     from segwright.settings import merged, read_settings, settings_tree
 
     given = {"pictures": options.support, "batch": options.batch, "proposals": options.proposals, "seed": options.seed}
+    given["generator"] = options.generator
     given["extractors"] = None if options.extractors is None else split(options.extractors)
     given["sampling"] = {k: v for k in ("steps", "guidance", "scheduler") if (v := getattr(options, k)) is not None} or None
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -140,5 +140,6 @@ def explain_mask(options: argparse.Namespace) -> int:
     image = read(photo)
     scores = read_coarse(Path(options.mask), (image.shape[0], image.shape[1]), words)
     nets = load(options.preset, options.device, options.dtype, **networks(options))
+    nets.prepare(row[0].kinds)
     print(explain.explain_mask(image, scores, row[0], nets, page, title=photo.name))
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segwright.cli.listed import EXPLAINED, add_listed
-from segwright.cli.options import EPILOG, add_method, method, method_spec, vocabulary
+from segwright.cli.options import EPILOG, add_method, fetch_first, method, method_spec, vocabulary
 from segwright.cli.refine import explain_mask
 from segwright.errors import InputError
 
@@ -60,6 +60,7 @@ def _segment(options: argparse.Namespace) -> int:
 
     words, photos = vocabulary(options), find(options.photos)
     spec = method_spec(options)
+    fetch_first(options, spec)
     if words is not None and spec.kind.absent_words:
         print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
     engine = {"workers": options.workers, "engine": options.engine, "ray_address": options.ray_address}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from segwright.cli.options import EPILOG, add_networks, networks
+from segwright.cli.options import EPILOG, add_networks, networks, split
 
 
 def add(commands: Any) -> None:
     command = commands.add_parser("serve", help="a page in the browser: segment, explain, build prototypes, refine", epilog=EPILOG)
     add_networks(command)
+    about = "whose weights are fetched before it starts; all is every method, others' come when first used (default: freeseg-diff)"
+    command.add_argument("--for", dest="methods", metavar="M,M", help=about)
     command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets others in, without a password (default: 127.0.0.1)")
     command.add_argument("--port", type=int, help="default: the first free one from 7860 on")
     command.add_argument("--banks", metavar="FOLDER", help="for the page's banks of prototypes (default: in the cache)")
@@ -26,6 +28,7 @@ def _serve(options: argparse.Namespace) -> int:
     from segwright.server.page import serve
 
     place = {"host": options.host, "port": options.port, "banks": options.banks, "allow_hosts": options.allow_host}
+    place["methods"] = None if options.methods is None else split(options.methods)
     limits = {"megabytes": options.megabytes, "megapixels": options.megapixels}
     serve(options.preset, options.device, options.dtype, **place, **limits, **networks(options))
     return 0

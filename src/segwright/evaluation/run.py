@@ -99,6 +99,7 @@ def evaluate(
     stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
     source = source.with_settings(settings_for(rules, source, dataset))
     source = source.with_option("stuff", (*stuff, *asked[len(dataset.words) :]))
+    source.fetch(words=True)
     task = Task(dataset, rules, asked, _asking(rules, present_only, absent, only, seed), Path(out) / "predictions")
     source.prepare(split_names(asked)[0])  # first, since what is made for the words is part of the identity
     identity = _identity(source, task, limit)

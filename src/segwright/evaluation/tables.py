@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -20,7 +21,7 @@ import numpy as np
 
 from segwright.datasets import open_dataset
 from segwright.datasets.dataset import Dataset
-from segwright.errors import InputError, OutputError, SegwrightError
+from segwright.errors import InputError, OutputError, SegwrightError, WeightsError
 from segwright.evaluation.figures import photo_score
 from segwright.evaluation.protocols import PAPERS, find_protocol
 from segwright.evaluation.report import percent
@@ -30,12 +31,12 @@ from segwright.files.disk import write_all
 from segwright.files.record import encode_record
 from segwright.methods import find_method
 from segwright.methods.base import MethodSpec
-from segwright.models.hub import cached
-from segwright.presets import CHOICES, default_preset, find_preset
+from segwright.models import hub
+from segwright.models.hub import Part
+from segwright.presets import default_preset
 from segwright.refine.pipeline import parse_refiners
 
 FILES = ("freeseg-diff", "ovdiff", "g4seg")
-FETCHED = ("diffusion", "clip", "captioner")  # parts of a preset that must be on this machine before a row is run
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,7 @@ def table(
     single = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
     running = (limit, split, workers, batch, bank, tuple(settings), {k: v for k, v in single.items() if v is not None}, progress)
     options = Options(place, data, Path(out), preset, device, dtype, *running)
+    _fetch(name, options)
     lines = list(_lines(name, options))
     about = {"table": name, "data": data, "lines": [vars(line) for line in lines]}
     stem = Path(out) / name.replace("/", "-")
@@ -158,18 +160,44 @@ def table(
     return lines
 
 
-def _lines(name: str, options: Options) -> Iterator[Line]:
+def _fetch(name: str, options: Options) -> None:
+    """Fetch all weights that rows with data will ask for, with one total. What cannot be had is said here, and in its rows."""
+    opened: dict[tuple[str, str | None], Dataset] = {}
+    parts: list[Part] = []
+    for job, data, _ in _jobs(name, options):
+        with suppress(SegwrightError):  # each row says for itself why it cannot be run
+            if "missing" not in job:
+                parts += _parts(method_of(job, _job_dataset(job, data, options, opened).name, options))
+    try:
+        if parts:
+            hub.fetch(parts, hub.Fetching(options.dtype != "float32"))
+    except WeightsError as error:
+        hub.print_to_stderr(f"segwright: {error}")
+
+
+def _parts(spec: MethodSpec) -> list[Part]:
+    networks, kinds, generator = spec.needs(words=True)
+    return networks.parts(kinds, generator)
+
+
+def _jobs(name: str, options: Options) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
+    """Each figure's row, data set, and published value."""
     file, key = name.split("/")
     paper, found = _read(file), _read(file)["tables"][key]
-    opened: dict[tuple[str, str | None], Dataset] = {}
     common = {"preset": paper["preset"], "protocol": paper["protocol"]}
     for row in found["rows"]:
         if options.data == "mini":  # one run stands for all columns
-            yield _line({**common, **row, **row.get("mini", {})}, "mini", row["published"], options, opened)
+            yield {**common, **row, **row.get("mini", {})}, "mini", row["published"]
             continue
         for column, value in row["published"].items():
             if options.data in (None, column):
-                yield _line({**common, **row}, column, value, options, opened)
+                yield {**common, **row}, column, value
+
+
+def _lines(name: str, options: Options) -> Iterator[Line]:
+    opened: dict[tuple[str, str | None], Dataset] = {}
+    for job, data, published in _jobs(name, options):
+        yield _line(job, data, published, options, opened)
 
 
 def _line(
@@ -180,7 +208,7 @@ def _line(
     try:
         if "missing" in job:
             return Line(job["row"], data, shown, {}, missing=job["missing"], note=note)
-        dataset = _dataset(data, options.split or (None if data == "mini" else job.get("split")), options, opened)
+        dataset = _job_dataset(job, data, options, opened)
         measured, interval = _measured(job, dataset, options)
     except OutputError:
         raise
@@ -189,7 +217,8 @@ def _line(
     return Line(job["row"], data, shown, measured, interval, note=note)
 
 
-def _dataset(data: str, split: str | None, options: Options, opened: dict[tuple[str, str | None], Dataset]) -> Dataset:
+def _job_dataset(job: Mapping[str, Any], data: str, options: Options, opened: dict[tuple[str, str | None], Dataset]) -> Dataset:
+    split = options.split or (None if data == "mini" else job.get("split"))
     if (data, split) not in opened:
         opened[data, split] = open_dataset(data, None if data == "mini" else options.root, split)
     return opened[data, split]
@@ -197,7 +226,8 @@ def _dataset(data: str, split: str | None, options: Options, opened: dict[tuple[
 
 def _measured(job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, float], tuple[float, float] | None]:
     spec = method_of(job, dataset.name, options)
-    _check_weights(spec)
+    for part in _parts(spec):
+        hub.cached(part, options.dtype != "float32")  # raises where it could not be fetched
     done = _run(spec, job, dataset, options)
     if "range" in job:
         before = _run(replace(spec, then=()), job, dataset, options)
@@ -227,18 +257,6 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
     then = tuple(refiner for one in job.get("then", ()) for refiner in parse_refiners(dict([one])))
     spec = MethodSpec(name, preset, options.device, options.dtype, job.get("settings", {}), {**extras, **options.networks}, then)
     return spec.with_texts(options.settings)
-
-
-def _check_weights(spec: MethodSpec) -> None:
-    """Nothing large is fetched for a table.
-
-    Raises:
-        WeightsError: a part of the preset is not on this machine.
-    """
-    single = {kind: CHOICES[kind][name] for kind, name in spec.extras.items() if kind in CHOICES and name in CHOICES[kind]}
-    for kind, part in (find_preset(spec.preset or default_preset()).parts | single).items():
-        if kind in FETCHED:
-            cached(part)
 
 
 def _run(spec: MethodSpec, job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, Any], list[float]]:

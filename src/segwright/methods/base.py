@@ -227,6 +227,11 @@ class Method(ABC):
         return cls.needs
 
     @classmethod
+    def draws_with(cls, options: Mapping[str, Any]) -> str | None:
+        """The few-step weights (``segwright.presets.FEW_STEPS``) that options of ``load`` ask for; most methods draw nothing."""
+        return None
+
+    @classmethod
     def opens(cls, preset: Preset, settings: Any, words: bool) -> tuple[str, ...]:
         """``asks_for``, what the refiners of the settings ask for, and what comes with these; in the order of ``NETWORKS``."""
         row = parse_refiners(settings.refine, cls.refiners)
@@ -462,6 +467,27 @@ class MethodSpec:
             return whole
         return Reduced(whole, self.largest)
 
+    def needs(self, words: bool) -> tuple[Networks, tuple[str, ...], str | None]:
+        """The networks as the method opens them, the kinds of which it will ask for, and its few-step weights, if any.
+
+        Args:
+            words: a vocabulary is given.
+        """
+        single, options = split_companions(self.extras)
+        networks = self.kind.open_networks(self.preset, "cpu", self.dtype, **single)
+        kinds = self.kind.opens(networks.preset, self.kind.checked(self.settings, networks.preset), words)
+        behind = (kind for refiner in self.then for kind in refiner.kinds)
+        return networks, networks.preset.companions((*kinds, *behind)), self.kind.draws_with(options)
+
+    def fetch(self, words: bool) -> None:
+        """Fetch all weights that the method will ask for, before any of its work is done; nothing to do for folders.
+
+        Raises:
+            WeightsError: they cannot be had, or a folder lacks them.
+        """
+        networks, kinds, generator = self.needs(words)
+        networks.prepare(kinds, generator=generator)
+
     def prepare(self, words: Sequence[str]) -> None:
         """Make what the method makes once for words, before several processes want it; on the CPU if the device is not here."""
         self._anywhere().prepare(words)
@@ -532,6 +558,9 @@ class Loaded:
     def portable(self) -> bool:
         """It cannot be sent to other processes with its networks."""
         return False
+
+    def fetch(self, words: bool) -> None:
+        """Its networks are its own business."""
 
     @property
     def chosen(self) -> tuple[str, ...]:

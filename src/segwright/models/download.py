@@ -47,11 +47,11 @@ class Bar:
         self.bar.update(size)
 
 
-def ask(path: str, repo: str, passed: Callable[[StatusError], bool]) -> Any:
-    """The JSON at a path of the hub; None for an error that is ``passed`` over.
+def ask(path: str, repo: str, passed: Callable[[StatusError], bool], read: Callable[[Any], Any]) -> Any:
+    """What is ``read`` from the JSON at a path of the hub; None for an error that is ``passed`` over.
 
     Raises:
-        WeightsError: by kind (``segwright.models.trouble``).
+        WeightsError: by kind (``segwright.models.trouble``); an answer that cannot be read is one too.
     """
     from huggingface_hub import constants
 
@@ -59,7 +59,7 @@ def ask(path: str, repo: str, passed: Callable[[StatusError], bool]) -> Any:
         with _answer(constants.ENDPOINT + path, {}) as response:
             _check(response)
             response.read()
-            return response.json()
+            return read(response.json())
 
     with trouble.explained(repo, f"asking {constants.ENDPOINT} about {repo}"):
         try:
@@ -173,12 +173,23 @@ def _is_plain(response: Any) -> bool:
 @contextmanager
 def _answer(url: str, headers: dict[str, str]) -> Iterator[Any]:
     """A streamed answer of the hub; the token goes along, and is dropped where it redirects to another host."""
-    from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     sent = build_hf_headers(library_name="segwright") | {"Accept-Encoding": "identity"} | headers
-    with get_session().stream("GET", url, headers=sent, timeout=trouble.SILENCE, follow_redirects=True) as response:
+    with _session().stream("GET", url, headers=sent, timeout=trouble.SILENCE, follow_redirects=True) as response:
         yield response
+
+
+def _session() -> Any:
+    """The hub client's own; what is wrong with proxies and certificates shows when it is made."""
+    from huggingface_hub import get_session
+
+    try:
+        return get_session()
+    except (OSError, ValueError, ImportError) as error:
+        raise WeightsError(
+            f"no connection to the hub can be set up ({hub.reason(error)}); check HTTPS_PROXY, HTTP_PROXY and SSL_CERT_FILE"
+        ) from error
 
 
 def _check(response: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class File:
 
     Attributes:
         size: bytes; of small files about.
-        sha256: what the contents must have whatever the hub says; needed for pickles, else empty.
+        sha256: what the contents must have whatever the hub says; needed for pickles, else mostly empty.
     """
 
     name: str
@@ -335,12 +335,21 @@ def _fitting(part: Part, listed: tuple[str, dict[str, Remote]], reference: str, 
     commit, there = listed
     for precision in (True, False) if half and part.half else (False,):
         files = part.wanted(precision)
-        if all(file.name in there for file in files if file.name.endswith(WEIGHTS)):
+        if all(_is_listed(file, there) for file in files if file.name.endswith(WEIGHTS)):
             place = snapshot(part, commit)
-            lacking = tuple(there[f.name] for f in files if f.name in there and not (place / f.name).is_file())
-            known = reference or ("" if part.revision == commit else part.revision)
+            lacking = tuple(_pinned(f, there) for f in files if f.name in there and not (place / f.name).is_file())
+            known = "" if commit in (reference, part.revision) else reference or part.revision
             return Plan(part, commit, known, lacking)
     return None
+
+
+def _is_listed(file: File, there: Mapping[str, Remote]) -> bool:
+    """With the checksum that is pinned, if one is, and if the hub (or a mirror) lists any."""
+    return file.name in there and (not file.sha256 or there[file.name].etag in ("", file.sha256))
+
+
+def _pinned(file: File, there: Mapping[str, Remote]) -> Remote:
+    return replace(there[file.name], etag=file.sha256) if file.sha256 else there[file.name]
 
 
 def _from_pickle(part: Part) -> Plan | None:
@@ -354,11 +363,10 @@ def _from_pickle(part: Part) -> Plan | None:
         return None
     if part.pickle.name not in there:
         return None
-    names = (*(f.name for f in part.files if not f.name.endswith(WEIGHTS)), part.pickle.name)
+    files = (*(f for f in part.files if not f.name.endswith(WEIGHTS)), part.pickle)
     place = snapshot(part, commit)
-    lacking = [there[name] for name in names if name in there and not (place / name).is_file()]
-    pinned = [replace(r, etag=part.pickle.sha256) if r.name == part.pickle.name else r for r in lacking]
-    return Plan(part, commit, "", tuple(pinned), part.pickle.name)
+    lacking = tuple(_pinned(f, there) for f in files if f.name in there and not (place / f.name).is_file())
+    return Plan(part, commit, "", lacking, part.pickle.name)
 
 
 def _transfer(plans: Sequence[Plan], how: Fetching) -> None:

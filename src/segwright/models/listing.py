@@ -25,9 +25,14 @@ def files(repo: str, revision: str) -> tuple[str, dict[str, Remote]]:
     """
     from segwright.models.download import ask
 
-    answer = ask(f"/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true", repo, lambda e: e.kind == "RevisionNotFound")
-    if answer is None:
+    path = f"/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
+    found: tuple[str, dict[str, Remote]] | None = ask(path, repo, lambda e: e.kind == "RevisionNotFound", _listed)
+    if found is None:
         raise NotThereError(f"no revision {revision[:12]}")
+    return found
+
+
+def _listed(answer: Any) -> tuple[str, dict[str, Remote]]:
     listed = {}
     for entry in answer.get("siblings") or ():
         large = entry.get("lfs") or {}
@@ -43,13 +48,17 @@ def offered(repo: str) -> list[str]:
     found: list[str] = []
     seen = 0
     for page in range(PAGES):
-        answer: Any = ask(f"/api/models/{repo}/discussions?type=pull_request&p={page}", repo, lambda e: e.code in DISABLED)
-        talks = (answer or {}).get("discussions") or []
-        for talk in talks:
-            author = talk.get("author") or {}
-            if talk.get("isPullRequest") and author.get("name") == BOT:
-                found.append(f"refs/pr/{talk['num']}")
-        seen += len(talks)
-        if not talks or seen >= int(answer.get("count") or 0):
+        path = f"/api/models/{repo}/discussions?type=pull_request&p={page}"
+        references, there, count = ask(path, repo, lambda e: e.code in DISABLED, _offers) or ([], 0, 0)
+        found += references
+        seen += there
+        if not there or seen >= count:
             break
     return found
+
+
+def _offers(answer: Any) -> tuple[list[str], int, int]:
+    """References of the converter's pull requests on a page of discussions, how many are on it, and how many there are."""
+    talks = answer.get("discussions") or []
+    ours = [talk for talk in talks if talk.get("isPullRequest") and (talk.get("author") or {}).get("name") == BOT]
+    return [f"refs/pr/{talk['num']}" for talk in ours], len(talks), int(answer.get("count") or 0)

@@ -27,6 +27,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),  # as Stable Diffusion has it
     "lcm": ("LCMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),  # as SD-Turbo has it
 }
 NEGATIVE = "text, low quality, blurry, cartoon, meme, low resolution, bad, poor, faded"
 
@@ -39,7 +40,8 @@ class SamplingSettings:
         steps: denoising steps.
         guidance: classifier-free guidance scale; 1 or less: none, and half the work.
         negative: prompt of the unconditional half.
-        scheduler: "dpm++" (DPM-Solver++, multistep), "unipc", "ddim", "pndm", or "lcm" for few steps with distilled weights.
+        scheduler: "dpm++" (DPM-Solver++, multistep), "unipc", "ddim", "pndm"; for few steps with distilled weights "lcm" or
+            "euler".
     """
 
     steps: int = 30

@@ -56,6 +56,8 @@ def may_pass(error: BaseException) -> bool:
     """It may go better at the next try: a broken connection, a hub that is unwell for a moment, too many requests."""
     if isinstance(error, StatusError):
         return error.code in PASSING
+    if "UnsupportedProtocol" in _kinds(error):
+        return False
     return "TransportError" in _kinds(error) or isinstance(error, (ConnectionError, TimeoutError))
 
 
@@ -83,7 +85,7 @@ def sentence(error: Exception, repo: str, doing: str) -> str:
         return f"{_status(error, repo, doing)}; {WAYS_OUT}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {cache()} is full while {doing}; make room, or set HF_HOME to a larger disk (what came is kept)"
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)) and error.errno is not None:
         return f"{cache()} cannot be written while {doing} ({reason(error)}); set HF_HOME to a folder that can"
     return f"{_network(error, doing)}; {WAYS_OUT}"
 
@@ -118,6 +120,15 @@ def _network(error: Exception, doing: str) -> str:
     from segwright.models.hub import reason
 
     kinds, text = _kinds(error), reason(error)
+    if kinds & {"UnsupportedProtocol", "InvalidURL"}:
+        return f"{constants.ENDPOINT} is no address that can be asked ({text}); HF_ENDPOINT must be one as https://huggingface.co"
+    if "UnicodeEncodeError" in kinds:
+        return f"the token in HF_TOKEN holds characters that no token has, so it was not sent while {doing}"
+    if isinstance(error, (ValueError, KeyError, TypeError, AttributeError)):
+        return (
+            f"{constants.ENDPOINT} answered with something that no hub says while {doing} ({text[:80]}); a proxy or the network's "
+            "login page may stand in its place, or HF_ENDPOINT names no mirror"
+        )
     if is_silence(error):
         return (
             f"no answer within {2 * SILENCE:.0f} s while {doing}; the server is silent: try again, "

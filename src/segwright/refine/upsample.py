@@ -41,7 +41,7 @@ def upsample(image: Image, reduced: Image, scores: Scores) -> NDArray[np.int32]:
     strongest = values.argmax(0).numpy()
     colours = torch.from_numpy(reduced.copy())
     out = np.empty(image.shape[:2], np.int32)
-    (height, width), (h, w) = out.shape, strongest.shape
+    (height, width), (h, w) = image.shape[:2], reduced.shape[:2]
     for top in range(0, height, TILE):
         rows = _places(top, min(top + TILE, height), height, h)
         for left in range(0, width, TILE):

@@ -87,6 +87,7 @@ def segment(
     words = None if words is None else check_words(words)
     found = {key(photo): photo for photo in find(photos)}
     place = find_place(out)
+    source.fetch(words is not None)
     if words is not None:
         source.prepare(split_names(words)[0])  # first, since what is made for them is part of the identity
     with Store(place, identity(source, words, engine), restart, retry) as store:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from segwright.methods.ovdiff.support import SupportSettings
+from segwright.methods.ovdiff.support import SupportSettings, prepare
 from segwright.presets import default_preset, find_preset
 from segwright.weights import Networks, load
 
@@ -32,6 +31,7 @@ def banks_folder() -> Path:
 
 def default_bank(networks: Networks, support: SupportSettings) -> Path:
     """Where prototypes lie when no bank is named: one folder for each preset and way to make them."""
-    about = json.dumps([networks.identity("diffusion"), str(networks.dtype), asdict(support.filled(networks))], sort_keys=True)
+    prepare(networks, support)  # the identity fetches the diffusion model, and would do so alone
+    about = json.dumps([networks.identity("diffusion"), str(networks.dtype), support.described(networks)], sort_keys=True)
     name = networks.preset.name if networks.preset.parts else Path(networks.preset.name).name
     return banks_folder() / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:10]}"

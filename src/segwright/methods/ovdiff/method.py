@@ -35,6 +35,7 @@ from segwright.methods.ovdiff.support import (
     open_bank,
     read_word,
     support_from,
+    support_of,
 )
 from segwright.presets import Preset
 from segwright.refine.pipeline import Row, parse_refiners
@@ -333,6 +334,14 @@ class OVDiff(Method):
         """The diffusion model, which makes what a bank lacks, CLIP, the extractors, and what chooses the words."""
         extractors = (NETWORK.get(name, name) for name in settings.extractors or preset.extractors)
         return (*cls.needs, *extractors, *needed(settings.candidates, True), *needed(settings.candidates, words))
+
+    @classmethod
+    def draws_with(cls, options: Mapping[str, Any]) -> str | None:
+        """The generator of the support settings, or of an existing bank's."""
+        given, known = options.get("support"), support_of(options.get("bank"))
+        if isinstance(given, SupportSettings):
+            return given.generator
+        return (given or {}).get("generator", known.generator if known is not None else None)
 
     def uses(self, words: bool | None = None) -> tuple[str, ...]:
         """The kinds of networks on which a result can depend, with the bank's extractors where the settings name none."""

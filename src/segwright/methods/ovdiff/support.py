@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from segwright.methods.ovdiff.extractors import NETWORK, check_extractors, extra
 from segwright.methods.ovdiff.proposals import PROPOSALS, propose
 from segwright.methods.ovdiff.prototypes import Prototypes
 from segwright.models.sampling import SamplingSettings, places, sample
+from segwright.presets import FEW_STEPS, Preset
 from segwright.settings import changed
 from segwright.types import SEEDS, Image, check_seed
 from segwright.weights import Networks
@@ -45,7 +46,9 @@ class SupportSettings:
         pictures: N support pictures a word (Sec. 4: 32).
         batch: pictures made at once.
         prompt: with "{}" where the word goes (Sec. 3.2).
-        sampling: None: the preset's (30 steps of DPM-Solver++, guidance 8).
+        generator: few-step weights that make the pictures in place of the preset's: "sd-turbo" or "lcm" (not in the paper).
+        sampling: None: the generator's (4 steps, neither guidance nor a negative prompt: ``segwright.presets.FEW_STEPS``), else
+            the preset's (30 steps of DPM-Solver++, guidance 8).
         extractors: None: the preset's ("sd", "clip", "dino": Table 2's best).
         proposals: "attention": multi-Otsu thresholds (the paper's "-CutLER"); "maskcut" or "sam": Eq. 1 on their masks.
         parts: K of k-means, for foreground and background each.
@@ -55,6 +58,7 @@ class SupportSettings:
     pictures: int = 32
     batch: int = 8
     prompt: str = "A good picture of a {}"
+    generator: str | None = None
     sampling: SamplingSettings | None = field(default=None, metadata={"preset": "sampling"})
     extractors: tuple[str, ...] | None = None
     proposals: str = "attention"
@@ -68,6 +72,8 @@ class SupportSettings:
             raise InputError(f"a support set needs 1..{STEP} pictures, and batch and parts of 1 or more, got {got}")
         if "{}" not in self.prompt:
             raise InputError(f'the support prompt needs "{{}}" where the word goes, got {self.prompt!r}')
+        if self.generator is not None and self.generator not in FEW_STEPS:
+            raise InputError(f"generator must be one of {', '.join(FEW_STEPS)}, got {self.generator!r}")
         if self.extractors is not None:
             check_extractors(self.extractors)
         if self.proposals not in PROPOSALS:
@@ -75,10 +81,17 @@ class SupportSettings:
 
     def filled(self, networks: Networks) -> SupportSettings:
         """With the preset's own where nothing is said."""
-        preset = networks.preset
-        return SupportSettings(
-            **(vars(self) | {"sampling": self.sampling or preset.sampling, "extractors": self.extractors or preset.extractors})
-        )
+        preset = sampled_by(networks.preset, self.generator)
+        return replace(self, sampling=self.sampling or preset.sampling, extractors=self.extractors or preset.extractors)
+
+    def described(self, networks: Networks) -> dict[str, Any]:
+        """``filled`` as a bank keeps it."""
+        return {name: value for name, value in asdict(self.filled(networks)).items() if value is not None}
+
+
+def sampled_by(preset: Preset, generator: str | None) -> Preset:
+    """The preset with the sampling of few-step weights, if there are any."""
+    return preset if generator is None else replace(preset, sampling=FEW_STEPS[generator].sampling)
 
 
 @dataclass(frozen=True)
@@ -97,17 +110,28 @@ def open_bank(networks: Networks, folder: str | os.PathLike[str], settings: Supp
         InputError: it was made with others.
         WeightsError: a folder preset lacks a network that they need.
     """
-    filled = settings.filled(networks)
-    used = ["diffusion", *(e for e in filled.extractors or () if e not in NETWORK), *PROPOSALS[filled.proposals]]
-    networks.prepare(used)  # before a picture is drawn
+    used, drawn = prepare(networks, settings), networks.generator(settings.generator)
     about: dict[str, Any] = {
         "preset": networks.preset.name if networks.preset.parts else Path(networks.preset.name).name,
-        "networks": {name: networks.identity(name) for name in used},
+        "networks": {name: networks.identity(name) for name in used}
+        | ({} if settings.generator is None else {"generator": drawn.identity("diffusion")}),
         "dtype": str(networks.dtype).removeprefix("torch."),
         "matching": asdict(networks.preset.matching),
-        "support": asdict(filled),
+        "support": settings.described(networks),
     }
     return Bank.make(folder, about)
+
+
+def prepare(networks: Networks, settings: SupportSettings) -> tuple[str, ...]:
+    """Fetch all that making words needs, before a picture is drawn; the kinds of networks.
+
+    Raises:
+        WeightsError: something cannot be had, or a folder preset lacks it.
+    """
+    filled = settings.filled(networks)
+    kinds = ("diffusion", *(e for e in filled.extractors or () if e not in NETWORK), *PROPOSALS[filled.proposals])
+    networks.prepare(kinds, generator=filled.generator)
+    return networks.preset.companions(kinds)
 
 
 def support_from(
@@ -120,7 +144,11 @@ def support_from(
     """
     if isinstance(given, SupportSettings):
         return given
-    return changed(support_of(folder) or SupportSettings(), given or {}, "support", networks.preset)
+    known = support_of(folder) or SupportSettings()
+    generator = (given or {}).get("generator", known.generator)
+    if generator != known.generator:
+        known = replace(known, sampling=None)
+    return changed(known, given or {}, "support", sampled_by(networks.preset, generator if generator in FEW_STEPS else None))
 
 
 def support_of(folder: str | os.PathLike[str] | None) -> SupportSettings | None:
@@ -161,19 +189,19 @@ def make_words(
         InputError: a word too long for the prompt, or in the bank as the other kind.
         OutputError: the bank cannot be written; it stays readable.
     """
-    filled = settings.filled(networks)
+    filled, drawn = settings.filled(networks), networks.generator(settings.generator)
     kinds = {word: "stuff" if word.casefold() in {s.casefold() for s in stuff} else "thing" for word in words}
     missing = []
     for word, kind in kinds.items():
         entry = bank.get(word)
         if entry is None:
-            places(networks.diffusion, filled.prompt.format(word), word)
+            places(drawn.diffusion, filled.prompt.format(word), word)
             missing.append(word)
         elif word in stuff:
             same_kind(entry, kind)
     for word in missing:
         bank.clean(word)
-        _make_pictures(networks, bank.path(word), word, filled, progress)
+        _make_pictures(drawn, bank.path(word), word, filled, progress)
         _make_prototypes(networks, bank.path(word), filled, proposer)
         bank.finish(word, kinds[word])
     return [entry for word in words if (entry := bank.get(word)) is not None]

@@ -16,10 +16,11 @@ from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
 
 from segwright.mini.captions import listing
 from segwright.mini.scenes import THINGS
-from segwright.mini.train.clip import augment, processor
+from segwright.mini.train.clip import processor
 from segwright.mini.train.data import Drawn
 from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import Plan, train
+from segwright.mini.train.pictures import augment
 from segwright.mini.train.tokens import bert_tokenizer
 
 BATCH = 64

@@ -18,10 +18,11 @@ from transformers import CLIPImageProcessor, GroupViTConfig, GroupViTModel
 
 from segwright.mini.captions import caption
 from segwright.mini.scenes import SIZE, STUFF, THINGS
-from segwright.mini.train.clip import PATCH, augment, processor, text_features
+from segwright.mini.train.clip import processor, text_features
 from segwright.mini.train.data import Drawn, named_things
 from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import Plan, train
+from segwright.mini.train.pictures import PATCH, augment
 from segwright.mini.train.tokens import CONTEXT, TEMPLATES, clip_tokenizer
 
 BATCH = 64

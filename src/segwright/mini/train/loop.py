@@ -140,6 +140,7 @@ def train(
     optimizer = MuonAdamW(model.named_parameters(), plan, adam_only)
     params = list(optimizer.params.values())
     kind = params[0].device.type
+    lasting = set(model.state_dict()) - set(optimizer.params)
     average = {n: p.detach().clone() for n, p in optimizer.params.items()} if plan.ema else {}
     start, seconds = 0, 0.0
     shown: dict[str, float] = {}
@@ -148,7 +149,7 @@ def train(
         if notes["seed"] != seed:
             raise InputError(f"{path} was begun with seed {notes['seed']}, not {seed}; choose another folder or that seed")
         start, seconds, shown = notes["step"], notes["seconds"], notes["figures"]
-        named = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+        named = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(("model.", "buffer."))}
         model.load_state_dict(named, strict=False)
         device = params[0].device
         optimizer.state = {k[4:]: v.to(device) for k, v in tensors.items() if k.startswith("opt.")}
@@ -158,6 +159,7 @@ def train(
         if rank:
             return
         tensors: dict[str, Tensor] = {f"model.{n}": p for n, p in optimizer.params.items()}
+        tensors |= {f"buffer.{n}": b for n, b in model.named_buffers() if n in lasting}
         tensors |= {f"opt.{n}": t for n, t in optimizer.state.items()} | {f"ema.{n}": t for n, t in average.items()}
         notes = {"step": step, "seed": seed, "seconds": seconds + time.monotonic() - begun, "figures": shown}
         save_checkpoint(path, tensors, notes)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTImageProcessor, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 
 from segwright.mini.scenes import SIZE
-from segwright.mini.train.clip import MEAN, PATCH, STD
 from segwright.mini.train.data import Drawn
 from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import Plan, train
+from segwright.mini.train.pictures import MEAN, PATCH, STD
 
 SIZES: dict[str, Any] = {
     "hidden_size": 144,

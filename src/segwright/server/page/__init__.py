@@ -18,6 +18,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = None,
     *,
+    methods: Sequence[str] | None = None,
     banks: str | os.PathLike[str] | None = None,
     megabytes: float = 20.0,
     megapixels: float = 16.0,
@@ -39,6 +40,7 @@ def serve(
         diffusion: another diffusion model, likewise.
         host: "127.0.0.1": this machine only; "0.0.0.0": everybody who can reach it, without a password.
         port: None: the first free one from 7860 on.
+        methods: whose weights are fetched before it starts, as for ``segwright.fetch``; other methods' come when first used.
         banks: folder for the banks of prototypes made on the page (default: "page" in the cache of banks).
         megabytes: of an uploaded file, at most.
         megapixels: of an uploaded photo, at most.
@@ -46,19 +48,23 @@ def serve(
 
     Raises:
         InputError: Gradio is not installed, a port that is taken, unusable limits, device or dtype.
-        WeightsError: an unknown preset.
+        WeightsError: an unknown preset, or weights that cannot be had.
     """
     try:
         import gradio  # noqa: F401
     except ImportError as error:
         raise InputError(f"the page needs Gradio, which cannot be imported ({error}); pip install 'segwright[page]'") from error
+    from segwright.fetching import prefetch
+    from segwright.methods import DEFAULT
     from segwright.server.page.app import run
     from segwright.server.page.uploads import Limits
     from segwright.server.page.workspace import Workspace
 
     chosen = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
     single = {kind: name for kind, name in chosen.items() if name is not None}
-    run(Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels), single=single), host, port, allow_hosts)
+    workspace = Workspace(preset, device, dtype, banks, Limits(megabytes, megapixels), single=single)
+    prefetch((DEFAULT,) if methods is None else methods, workspace.preset, dtype, single=single)
+    run(workspace, host, port, allow_hosts)
 
 
 __all__ = ["serve"]

@@ -163,9 +163,9 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
     labels, facts_ = gr.File(visible=False, label="label map"), gr.JSON(visible=False, label="record")
 
     def segment(  # what has no default here or in the tab's inputs must be given by the client
-        photo: str | None, words: str | None = None, method: str = DEFAULT, refiner: str = OWN, candidates: str = OWN,
-        clusters: float | None = None, sharpen_first: bool = False, seed: float | None = None, bank: str | None = None,
-        stuff: str | None = None, background: str = OWN, more: str | None = None, request: gr.Request = None,
+        request: gr.Request, *, photo: str | None, words: str | None = None, method: str = DEFAULT, refiner: str = OWN,
+        candidates: str = OWN, clusters: float | None = None, sharpen_first: bool = False, seed: float | None = None,
+        bank: str | None = None, stuff: str | None = None, background: str = OWN, more: str | None = None,
     ) -> tuple[str, Any]:  # fmt: skip
         asked = asked_for(
             words or "", method, refiner, candidates, clusters, sharpen_first=sharpen_first, seed=seed, bank=bank,
@@ -181,8 +181,8 @@ def _named_api(page: Page, inputs: list[Any]) -> None:
 
     hidden.click(
         segment,
-        inputs,
-        [labels, facts_],
+        inputs_kwargs=dict(zip(("photo", *ASKED), inputs, strict=True)),
+        outputs=[labels, facts_],
         api_name="segment",
         concurrency_id="networks",
         concurrency_limit=1,
