@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 from segwright import presets
 from segwright.models import download, trouble
-from segwright.models.hub import File, Part
+from segwright.models.repositories import File, Part
 
 COMMIT = "{:040x}"
 # As the hub's scheduler_config.json of each has it.

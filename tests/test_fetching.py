@@ -25,7 +25,8 @@ from segwright.cli import main
 from segwright.errors import InputError, OutputError, WeightsError
 from segwright.methods import METHODS, find_method
 from segwright.mini.voc import data_folder
-from segwright.models.hub import File, Part, human
+from segwright.models.hub import human
+from segwright.models.repositories import File, Part
 
 PHOTO = data_folder() / "JPEGImages" / "val_00000.jpg"
 

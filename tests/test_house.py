@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,39 +29,65 @@ def own(path: Path) -> bool:
     return mine or str(inner) in TABLES
 
 
-def literals(node: ast.expr) -> Iterator[str]:
+def literals(node: ast.AST) -> Iterator[str]:
     for part in ast.walk(node):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             yield part.value
 
 
+def constants(tree: ast.AST) -> dict[str, set[str]]:
+    """Names of methods and refiners in a module's own constants; a table of its own (a dictionary) is none."""
+    found: dict[str, set[str]] = {}
+    for node in getattr(tree, "body", []):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and not isinstance(node.value, ast.Dict | None):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {t.id: names for t in targets if isinstance(t, ast.Name) and (names := {*literals(node.value or t)} & NAMES)}
+    return found
+
+
+def last(node: ast.AST) -> str:
+    """The name that an expression ends with: ``method`` of ``self.method``."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def classes(node: ast.AST) -> set[str]:
+    """Classes of methods and refiners, and of their settings, that are named in an expression or pattern."""
+    return {last(part) for part in ast.walk(node)} & CLASSES
+
+
+def compared(sides: Iterable[ast.AST], own_names: dict[str, set[str]]) -> set[str]:
+    """Names and classes of methods and refiners in what is compared, those behind a module's constant too."""
+    found = {text for side in sides for text in literals(side)} & NAMES
+    found |= {text for side in sides if isinstance(side, ast.Name) for text in own_names.get(side.id, ())}
+    return found | {name for side in sides for name in {last(side)} & CLASSES}
+
+
 def asks(tree: ast.AST) -> Iterator[str]:
     """Places that ask for a method or refiner instead of asking it."""
+    own_names = constants(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-            first = node.args[0]
-            held = first.id if isinstance(first, ast.Name) else first.attr if isinstance(first, ast.Attribute) else ""
-            if node.func.id in ("hasattr", "getattr") and held in METHOD_LIKE:
-                yield f"{node.lineno}: {node.func.id} of {held}"
-            if node.func.id in ("isinstance", "issubclass"):
-                kinds = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
-                if kinds & CLASSES:
-                    yield f"{node.lineno}: isinstance of {kinds & CLASSES}"
-        if isinstance(node, ast.Compare):
-            compared = {text for side in (node.left, *node.comparators) for text in literals(side)}
-            if compared & NAMES:
-                yield f"{node.lineno}: comparison with {compared & NAMES}"
-        if isinstance(node, ast.Match):
-            compared = {text for case in node.cases for text in literals(case.pattern)}  # type: ignore[arg-type]
-            if compared & NAMES:
-                yield f"{node.lineno}: match of {compared & NAMES}"
+        match node:
+            case ast.Call(func=ast.Name(id="hasattr" | "getattr" as name), args=[first, *_]) if last(first) in METHOD_LIKE:
+                yield f"{node.lineno}: {name} of {last(first)}"
+            case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, kinds]) if found := classes(kinds):
+                yield f"{node.lineno}: isinstance of {found}"
+            case ast.Call(func=ast.Attribute(attr="startswith" | "endswith")) if found := compared(node.args, own_names):
+                yield f"{node.lineno}: comparison with {found}"
+            case ast.Compare() if found := compared((node.left, *node.comparators), own_names):
+                yield f"{node.lineno}: comparison with {found}"
+            case ast.Match(cases=cases):
+                patterns = [case.pattern for case in cases]
+                if found := {n for one in patterns for n in classes(one)} | {t for one in patterns for t in literals(one)} & NAMES:
+                    yield f"{node.lineno}: match of {found}"
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        "hasattr(method, 'steps')", "getattr(refiner, 'x', None)", "isinstance(m, FreeSegDiff)",
-        "isinstance(s, (int, CRFSettings))", "name == 'ovdiff'", "x in ('crf', 'y')",
+        "hasattr(method, 'steps')", "getattr(refiner, 'x', None)", "isinstance(m, FreeSegDiff)", "hasattr(spec.kind, 'bank')",
+        "isinstance(s, (int, CRFSettings))", "isinstance(s, refine.CRF)", "name == 'ovdiff'", "x in ('crf', 'y')",
+        "SLOW = ('ovdiff',)\nx = name not in SLOW", "type(m) is FreeSegDiff", "m.__class__ == methods.OVDiff",
+        "name.startswith('crf')", "match m:\n case FreeSegDiff():\n  pass", "match name:\n case 'crf':\n  pass",
     ],
 )  # fmt: skip
 def test_what_is_forbidden_would_be_found(code: str) -> None:
@@ -71,6 +97,32 @@ def test_what_is_forbidden_would_be_found(code: str) -> None:
 def test_nobody_asks_which_method_it_has() -> None:
     found = [
         f"{p.relative_to(ROOT)}:{a}" for p in sorted(ROOT.rglob("*.py")) if not own(p) for a in asks(ast.parse(p.read_text("utf8")))
+    ]
+    assert not found
+
+
+def functions(node: ast.AST, within: bool = False) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, int]]:
+    """Every function with the number of its parameters that can be given by place; ``self`` and ``cls`` are none."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in child.decorator_list)
+            yield child, len(child.args.posonlyargs + child.args.args) - (within and not static)
+        yield from functions(child, isinstance(child, ast.ClassDef))
+
+
+def test_many_parameters_would_be_found() -> None:
+    tree = ast.parse(
+        "class A:\n def f(self, a, b, /, c, d, e, *, g): pass\ndef h(a, b, c, d, e, f=1):\n async def i(a, *b, c): pass"
+    )
+    assert {found.name: count for found, count in functions(tree)} == {"f": 5, "h": 6, "i": 1}
+
+
+def test_at_most_five_parameters_are_given_by_place() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{function.lineno}: {function.name} has {count}"
+        for path in sorted(ROOT.rglob("*.py"))
+        for function, count in functions(ast.parse(path.read_text("utf8")))
+        if count > 5
     ]
     assert not found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pytest
 
+from segwright.diagnosis.subject import DiagnoseSettings
 from segwright.errors import InputError
 from segwright.methods import METHODS, find_method
 from segwright.methods.base import MethodSpec
@@ -16,7 +18,19 @@ from segwright.models.diffusion import FeatureSettings
 from segwright.presets import find_preset
 from segwright.refine import CRF, REFINERS, G4Seg
 from segwright.refine.pipeline import changed_row, parse_refiners
-from segwright.settings import as_text, build, changed, describe, documented, paths, read_settings, settings_tree
+from segwright.runs.refine_masks import RefinementSettings
+from segwright.settings import (
+    Setting,
+    as_text,
+    build,
+    changed,
+    describe,
+    documented,
+    group,
+    paths,
+    read_settings,
+    settings_tree,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -208,3 +222,28 @@ def test_values_as_texts() -> None:
     assert [as_text(v) for v in (None, True, 4, 0.5, "a", (1, 2), ())] == ["none", "true", "4", "0.5", "a", "1,2", ""]
     assert json.loads(as_text((("a", (1, 2)),))) == [["a", [1, 2]]]
     assert json.loads(as_text(("a, b", "c"))) == ["a, b", "c"]
+
+
+# A source is named, or it is said that the default is ours and on what it was chosen, or why it is as it is.
+SOURCE = re.compile(r"publish|paper|Secs?\. |Tables? |Figs?\. |Eqs?\. |DeepLab|et al\.|\bours: \w")
+NONE = re.compile(r"not in (the|this) paper|the paper states none")
+
+
+def settings_of_everything() -> list[Setting]:
+    """Every setting of every method with its options, of every refiner, of diagnoses and of refined folders, nested ones too."""
+    kinds: list[tuple[str, Any]] = [(name, find_method(name).Settings) for name in METHODS]
+    options = [(f"{name}.{path}", group(hint)) for name in METHODS for path, hint in find_method(name).options.items()]
+    kinds += [(path, kind) for path, kind in options if kind is not None]
+    kinds += [*REFINERS.items(), ("diagnose", DiagnoseSettings), ("refine", RefinementSettings)]
+    return [setting for path, kind in kinds for setting in describe(kind, f"{path}.")]
+
+
+@pytest.mark.parametrize("about", ["", "K of k-means.", "0.5; Context 0.3", "its size (ours)", "not in the paper"])
+def test_a_text_without_a_source_would_be_found(about: str) -> None:
+    assert not SOURCE.search(NONE.sub("it", about))
+
+
+def test_every_settings_text_names_its_source() -> None:
+    settings = settings_of_everything()
+    assert len(settings) > 170
+    assert not [f"{s.path}: {s.about}" for s in settings if not SOURCE.search(NONE.sub("it", s.about))]

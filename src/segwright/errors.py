@@ -21,3 +21,11 @@ class WeightsError(SegwrightError):
 
 class OutputError(SegwrightError):
     """Results that cannot be written."""
+
+
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """The memory does not hold it: Python's own error, or PyTorch's, which on the CPU is a plain RuntimeError that says so."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY))

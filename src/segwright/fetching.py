@@ -13,6 +13,7 @@ from segwright.errors import InputError, OutputError, WeightsError
 from segwright.methods import DEFAULT, find_method, list_methods
 from segwright.models import hub
 from segwright.models.hub import human, print_to_stderr
+from segwright.models.repositories import Part, reason
 from segwright.presets import CHOICES, FEW_STEPS, MADE, PRESETS, Preset, default_preset, find_preset, preset_folder
 from segwright.refine import REFINERS
 from segwright.weights import Networks, load
@@ -63,7 +64,7 @@ def prefetch(
         InputError: unknown method.
         WeightsError: it cannot be had.
     """
-    parts: list[hub.Part] = []
+    parts: list[Part] = []
     for name in targets() if "all" in methods else _known(methods):
         networks = _networks(name, preset, dtype, **(single or {}))
         parts += networks.parts(needs(name, networks.preset, words=words))
@@ -131,7 +132,7 @@ def fetch(
     return _make_folder(found, chosen, names, dict(zip(wanted, folders, strict=True)), Path(to).expanduser())
 
 
-def _placed(method: str, preset: Preset, dtype: str, single: Mapping[str, str]) -> list[tuple[str, hub.Part]]:
+def _placed(method: str, preset: Preset, dtype: str, single: Mapping[str, str]) -> list[tuple[str, Part]]:
     """The networks that a method needs, by the folder of a preset that each lies in, and where the hub has them."""
     networks = _networks(method, preset.name, dtype, **single)
     return [(name, part) for name in needs(method, networks.preset) if (part := networks.part(name)) is not None]
@@ -142,9 +143,7 @@ def size(method: str, preset: Preset, half: bool = False) -> int:
     return sum(file.size for _, part in _placed(method, preset, "float32", {}) for file in part.wanted(half))
 
 
-def _make_folder(
-    preset: Preset, methods: Sequence[str], placed: Mapping[str, hub.Part], folders: Mapping[str, Path], to: Path
-) -> Path:
+def _make_folder(preset: Preset, methods: Sequence[str], placed: Mapping[str, Part], folders: Mapping[str, Path], to: Path) -> Path:
     """Copy the networks into a folder in the layout of preset mini; under a temporary name until it is whole."""
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise OutputError(f"{str(to)!r} exists already; name a folder that does not, or remove it")
@@ -168,7 +167,7 @@ def _make_folder(
             to.rmdir()
         os.replace(half, to)
     except OSError as error:
-        raise OutputError(f"{str(to)!r} cannot be written ({hub.reason(error)})") from error
+        raise OutputError(f"{str(to)!r} cannot be written ({reason(error)})") from error
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return to

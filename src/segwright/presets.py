@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from segwright.errors import WeightsError
 from segwright.models.diffusion import FeatureSettings
-from segwright.models.hub import File, Part, cached
+from segwright.models.hub import cached
+from segwright.models.repositories import File, Part
 from segwright.models.sampling import SamplingSettings
 from segwright.untrusted import decode, read_bounded
 
@@ -126,6 +128,10 @@ class Preset:
     def size(self) -> int:
         """Bytes that are fetched for all parts, about; 0 for folders."""
         return sum(part.size for part in self.parts.values())
+
+    def settings(self) -> dict[str, Any]:
+        """What settings mean that are left to the preset: every field but its name, parts and licence."""
+        return {name: value for name, value in vars(self).items() if name not in ("name", "parts", "licence")}
 
 
 OPENRAIL, OPENRAIL_PP = "CreativeML Open RAIL-M", "CreativeML Open RAIL++-M"

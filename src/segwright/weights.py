@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from segwright.errors import InputError, SegwrightError, WeightsError
+from segwright.errors import InputError, SegwrightError, WeightsError, is_out_of_memory
 from segwright.models import hub
-from segwright.models.hub import Fetching, Part, print_to_stderr
+from segwright.models.hub import Fetching, print_to_stderr
+from segwright.models.repositories import Part, reason
 from segwright.presets import (
     CHOICES,
     FEW_STEPS,
@@ -329,11 +330,7 @@ class Networks:
         folder = self.folder(network)
         try:
             return opening.OPENERS[network](folder, self.device, self.dtype)
-        except (SegwrightError, MemoryError):
-            raise
         except Exception as error:  # configurations of wrong types: the libraries raise nearly anything
-            if isinstance(error, RuntimeError) and "memory" in str(error):
+            if isinstance(error, SegwrightError) or is_out_of_memory(error):
                 raise
-            raise WeightsError(
-                f"the {network} in {str(folder)!r} cannot be opened ({hub.reason(error)}); {opening.MEND}"
-            ) from error
+            raise WeightsError(f"the {network} in {str(folder)!r} cannot be opened ({reason(error)}); {opening.MEND}") from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +19,13 @@ import pytest
 from contracts import check_method
 from PIL import Image as Pillow
 
+import segwright
 from segwright.cli import parser
+from segwright.errors import InputError
 from segwright.images import read
+from segwright.methods import find_method
 from segwright.mini.voc import data_folder
+from segwright.presets import CHOICES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -91,6 +98,87 @@ def test_readme_and_tour_show_commands() -> None:
 def test_python_compiles(path: Path) -> None:
     for block in fenced(path.read_text("utf8"), "python"):
         compile(block, str(path), "exec")
+
+
+def shown(text: str) -> Iterator[str]:
+    """Python of a text: blocks, and calls of ``sw.NAME`` within lines."""
+    yield from fenced(text, "python")
+    yield from re.findall(r"(?<!`)`(sw\.\w[^`]*)`", FENCED.sub("", text))
+
+
+def found(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """What an expression of names and attributes is in segwright; None: something else."""
+    match node:
+        case ast.Name():
+            return names.get(node.id)
+        case ast.Attribute() if (owner := found(node.value, names)) is not None:
+            return getattr(owner, node.attr)
+    return None
+
+
+def called(code: str) -> Iterator[tuple[ast.Call, Any]]:
+    """Calls of what is segwright's own; looking it up raises AttributeError where it is not there."""
+    tree = ast.parse(code.replace("[...]", "[]").replace("(...)", "()"))
+    names: dict[str, Any] = {"sw": segwright, "segwright": segwright}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("segwright"):
+            names |= {a.asname or a.name: getattr(import_module(str(node.module)), a.name) for a in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            found(node, names)
+        if isinstance(node, ast.Call) and (what := found(node.func, names)) is not None:
+            yield node, what
+
+
+def misfit(call: ast.Call, what: Any) -> str | None:
+    """Why a call's arguments do not fit; a method's settings and options are looked up by name."""
+    given = {k.arg: None for k in call.keywords if k.arg}
+    try:
+        inspect.signature(what).bind_partial(*call.args, **given)
+        if what is segwright.load_method and isinstance(call.args[0], ast.Constant):
+            kind = find_method(str(call.args[0].value))
+            known = {*kind.settings_tree(), *kind.options, *CHOICES, *inspect.signature(segwright.load_method).parameters}
+            return ", ".join(sorted({*given} - known)) or None
+    except (TypeError, InputError) as error:
+        return str(error)
+    return None
+
+
+def test_a_call_that_does_not_fit_would_be_found() -> None:
+    with pytest.raises(AttributeError):
+        list(called("import segwright as sw\nsw.refine.nothing_of_this(1)"))
+    wrong = (
+        "sw.read('a', 'b', 'c', 'd', 'e')",
+        "sw.load_method('sclip', 'mini', clusters=3)",
+        "sw.load_method('colour')",
+        "sw.CRF(sxy=3)",
+    )
+    for code in wrong:
+        assert [misfit(*one) for one in called(code)] != [None]
+    assert [misfit(*one) for one in called("sw.load_method('sclip', clip='clip-b16', short=224)")] == [None]
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_python_calls_what_is_there(path: Path) -> None:
+    calls = [one for code in shown(path.read_text("utf8")) for one in called(code)]
+    assert not [f"{ast.unparse(call)}: {wrong}" for call, what in calls if (wrong := misfit(call, what))]
+
+
+def test_readme_and_tour_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first Python of each as it stands there, on a shipped scene."""
+    monkeypatch.chdir(tmp_path)
+    scene = read(data_folder() / "JPEGImages/val_00000.jpg")
+    (tmp_path / "photos").mkdir()
+    for name in ("street.jpg", "photos/a.jpg"):
+        Pillow.fromarray(scene).save(name)
+    for path in (DOCS / "tour.md", ROOT / "README.md"):
+        (tmp_path / "street.png").unlink(missing_ok=True)
+        values: dict[str, Any] = {}
+        exec(fenced(path.read_text("utf8"), "python")[0], values)
+        assert values["seg"].labels.shape == scene.shape[:2]
+        assert (tmp_path / "street.png").is_file()
+    assert values["sharp"].values.shape == values["seg"].scores.values.shape
+    assert (tmp_path / "out/a.png").is_file()
 
 
 def test_own_method_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

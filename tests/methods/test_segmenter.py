@@ -23,7 +23,7 @@ from segwright.methods.segmenter import (
     to_scores,
 )
 from segwright.mini.scenes import STUFF, THINGS
-from segwright.mini.train.tokens import NOTHING
+from segwright.mini.train.tokens import BACKGROUND_WORDS
 from segwright.mini.voc import read_scenes
 from segwright.models.clip_dense import pixels
 from segwright.weights import Networks, load
@@ -65,7 +65,7 @@ def test_the_strongest_background_word_speaks_for_all() -> None:
 def test_background_words_are_the_presets_own_and_no_word_twice(mini: Networks, networks: Networks) -> None:
     assert background_words(None, networks, BACKGROUND_26, ["Sky", "dog"]) == BACKGROUND_26[1:]
     assert len(BACKGROUND_26) == len(set(BACKGROUND_26)) == 26
-    assert set(background_words(None, mini, BACKGROUND_26, ["sand"])) == {*STUFF, *NOTHING} - {
+    assert set(background_words(None, mini, BACKGROUND_26, ["sand"])) == {*STUFF, *BACKGROUND_WORDS} - {
         "sand",
         "something",
     }  # the last came with the second world
@@ -118,7 +118,7 @@ def test_the_rules_pick_words(mini: Networks) -> None:
             assert set(chosen.present) & things
             assert len(chosen.present) < 12
     nouns = choose(mini, images, None, "reference")
-    assert all(set(c.present) == set(c.words) == {k.word for k in c.keywords} - set(NOTHING) for c in nouns)
+    assert all(set(c.present) == set(c.words) == {k.word for k in c.keywords} - set(BACKGROUND_WORDS) for c in nouns)
 
 
 def test_photos_without_any_word_are_background(mini: Networks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from hub_fixtures import COMMIT, part_of, pickled
 
 from segwright.errors import WeightsError
 from segwright.models import download, trouble
-from segwright.models.hub import Fetching, File, Part, cached, fetch, find, human, source
+from segwright.models.hub import Fetching, cached, fetch, find, human, source
+from segwright.models.repositories import File, Part
 
 Files = dict[str, bytes]
 QUIET = Fetching(notify=lambda _: None)
@@ -379,7 +380,7 @@ def test_a_connection_cut_at_ten_places_is_resumed_within_the_file(served: hub.H
     assert not leftovers(served)
 
 
-def test_a_broken_off_fetch_goes_on_in_the_next_run(served: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_fetch_resumes_in_the_next_run(served: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 1_000_000
     part = put(served, weights(size))
     served.fault("/cdn/", hub.cut(400_000), times=1)
@@ -505,7 +506,8 @@ def test_a_read_only_cache(served: hub.Hub, small_disk: Path, monkeypatch: pytes
 FETCH = """
 import sys, huggingface_hub.constants
 huggingface_hub.constants.ENDPOINT, huggingface_hub.constants.HF_HUB_CACHE = sys.argv[1:3]
-from segwright.models.hub import Fetching, File, Part, fetch
+from segwright.models.hub import Fetching, fetch
+from segwright.models.repositories import File, Part
 part = Part(*sys.argv[3:5], "CC0", tuple(File(name, 0) for name in sys.argv[5:]))
 print(*fetch(part, Fetching(notify=lambda _: None)))
 """

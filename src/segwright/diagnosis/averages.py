@@ -20,7 +20,7 @@ from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, prompt
 from segwright.errors import InputError
 from segwright.files.journal import Journal, decode_lines, encode_line
 from segwright.files.places import Local
-from segwright.files.record import encode_record, versions
+from segwright.files.record import encode_record, plain, versions
 from segwright.images import read
 from segwright.weights import Networks
 
@@ -87,6 +87,7 @@ def identity(networks: Networks, dataset: Dataset, settings: DiagnoseSettings) -
         "words": dataset.words,
         "preset": networks.preset.name,
         "networks": {kind: networks.identity(kind) for kind in ("diffusion", "clip", "captioner")},
+        "defaults": plain(networks.preset.settings()),
         "device": networks.device.type,
         "dtype": str(networks.dtype).removeprefix("torch."),
         "settings": asdict(settings),

@@ -24,19 +24,20 @@ class DiagnoseSettings:
     """Defaults: the paper's where it states one.
 
     Attributes:
-        steps: of DDIM, in generation and inversion (not stated).
+        steps: of DDIM, in generation and inversion (ours: the paper states none).
         timesteps: at which attention and features are looked at, each moved to the nearest one that ``steps`` pass. The first
             stands for the paper's setting: generation's last step, and noise added once as ODISE adds it (t = 0).
-        rounds: of inversion at each step (``segwright.models.ddim.invert``).
-        guidance: of generation; None: the preset's own.
-        clusters: K of the k-means pictures (not stated); the first is used everywhere, the others at one timestep.
+        rounds: of inversion at each step (``segwright.models.ddim.invert``; ours: plain inversion misses photos of preset mini
+            by 12 % of the latents' spread).
+        guidance: of generation; None: the preset's own (ours: the paper states none).
+        clusters: K of the k-means pictures (ours: the paper states none); the first is used everywhere, the others at one timestep.
         blocks: U-Net blocks whose features are clustered, counted from the output (Fig. 4: 6).
-        cells: a side, of the features.
+        cells: a side, of the features (ours: FreeSeg-Diff's 32).
         prompts: Grad-CAM's; the first is the paper's (Sec. 3.1), the last CLIP-ES's.
-        threshold: of Grad-CAM in 0..1, above which a pixel counts as the word (not stated; 0.4: best of 0.2 .. 0.7
-            on training scenes of preset mini).
-        attention_threshold: the same for attention maps (ours).
-        seed: of the generated picture's noise, of the noise added, and of k-means.
+        threshold: of Grad-CAM in 0..1, above which a pixel counts as the word (ours: best of 0.2 .. 0.7 on training scenes of
+            preset mini).
+        attention_threshold: the same for attention maps (ours: half of a map's range).
+        seed: of the generated picture's noise, of the noise added, and of k-means (ours: 0, as any other).
     """
 
     steps: int = 20

@@ -32,7 +32,7 @@ from segwright.files.record import encode_record
 from segwright.methods import find_method
 from segwright.methods.base import MethodSpec
 from segwright.models import hub
-from segwright.models.hub import Part
+from segwright.models.repositories import Part
 from segwright.presets import default_preset
 from segwright.refine.pipeline import parse_refiners
 

@@ -111,6 +111,7 @@ class Method(ABC):
         needs: kinds of networks that it runs on whatever its settings (``segwright.presets.NETWORKS``).
         absent_words: how its paper treats words that are not in the photo, one clause for people; "" where that is the user's
             own sense of it.
+        weak_with: presets that it does poorly with; ``segwright check`` shows it there and does not judge it.
         takes_synonyms: it reads the names of words itself. Else it is given all names of words of several (``Word``), and its
             results are joined, wherever it is called from.
     """
@@ -125,6 +126,7 @@ class Method(ABC):
     refiners: ClassVar[Mapping[str, Refiner]] = {}
     needs: ClassVar[tuple[str, ...]] = ()
     absent_words: ClassVar[str] = ""
+    weak_with: ClassVar[tuple[str, ...]] = ()
     takes_synonyms: ClassVar[bool] = False
 
     networks: Networks
@@ -260,7 +262,6 @@ class Method(ABC):
         """
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
         names = ",".join(refiner.name for refiner in row) or None
-        preset = {k: v for k, v in vars(networks.preset).items() if k not in ("name", "parts", "licence")}
         return {
             "method": self.name,
             "preset": os.path.basename(os.fspath(networks.preset.name).rstrip(os.sep)),
@@ -269,7 +270,7 @@ class Method(ABC):
             "settings": {k: v for k, v in plain(asdict(self.settings)).items() if k != "refine"} | {"refine": names},
             "refine": [plain(refiner.identity(networks)) for refiner in row],
             "networks": {kind: networks.identity(kind) for kind in sorted(self.uses(words))},
-            "defaults": plain(preset),
+            "defaults": plain(networks.preset.settings()),
             "versions": all_versions(),
         }
 

@@ -40,18 +40,19 @@ class CLIPESSettings:
         long: side of the photo's long edge as the network sees it, brought to whole patches (published: the photo's own
             size, which is 500 in VOC; a larger photo would be too much for its attention).
         templates: prompts; None: the preset's own, else the published one.
-        layers: attention maps of that many last layers are averaged (8).
-        box: cells above this share of a map's maximum make the boxes inside which it may spread (0.4; COCO 0.7).
-        rounds: of Sinkhorn's normalisation (3).
-        walks: times that the affinity is multiplied by itself, plus one (2; 0: the map stays as Grad-CAM gave it).
+        layers: attention maps of that many last layers are averaged (paper: 8).
+        box: cells above this share of a map's maximum make the boxes inside which it may spread (published code: 0.4 for VOC, 0.7
+            for COCO).
+        rounds: of Sinkhorn's normalisation (published code: 3).
+        walks: times that the affinity is multiplied by itself, plus one (published code: 2); 0: the map stays as Grad-CAM gave it.
         power: of what is left for the background (the published code takes the better of 1 and 2 where no CRF follows, and
             1 before its CRF; on training scenes of preset mini that is 2).
         background: words that stand for background; None: the preset's own, else the published 25; () for none.
-        candidates: stands for the image-level labels: "reference" (ours), "paper", "prefilter", or "none": all words are
-            the photo's labels (``segwright.words.presence``).
+        candidates: stands for the image-level labels, which the paper is given: "reference" (ours: from the caption), "paper",
+            "prefilter", or "none": all words are the photo's labels (``segwright.words.presence``).
         refine: refiners, joined by commas, or None. The published pseudo masks are after a CRF
             (``segwright.refine.CRF_CONSTANTS`` has its constants).
-        seed: recorded; nothing is drawn at random.
+        seed: recorded; nothing is drawn at random (ours: 0, as any other).
     """
 
     long: int = 500

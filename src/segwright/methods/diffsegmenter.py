@@ -37,9 +37,9 @@ class DiffSegmenterSettings:
     """Defaults: the published code's.
 
     Attributes:
-        timestep: to which the photo is noised (100).
+        timestep: to which the photo is noised (published code: 100).
         opening: how a class's prompt begins; BLIP continues it (published: "a photograph of {}").
-        caption: let BLIP continue; else the prompt is the opening alone.
+        caption: let BLIP continue (published code); else the prompt is the opening alone.
         emphasis: the class word's embedding is moved away from the empty prompt's by this factor (published: "++" of the
             library compel, which is 1.1 squared).
         weights: of the cross-attention maps by resolution, in cells of a 64x64 latent; None: the preset's own, else the
@@ -48,10 +48,10 @@ class DiffSegmenterSettings:
         complete: multiply by the finest self-attention (once, as published).
         threshold: of the maps, below which a pixel is background (ours: the best of 0.30 to 0.50 on training scenes of
             preset mini; the published code takes the best of 0.30 to 0.74 on each benchmark).
-        candidates: which words get a pass: "reference" (ours, for the published filter), "paper", "prefilter", or "none",
+        candidates: which words get a pass: "reference" (ours: in place of the published filter), "paper", "prefilter", or "none",
             all (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (as published).
-        seed: of the noise.
+        seed: of the noise (ours: 0, as any other).
     """
 
     timestep: int = 100

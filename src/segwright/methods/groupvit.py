@@ -27,16 +27,16 @@ class GroupViTSettings:
     """Defaults: the published code's for VOC. Sizes are for a network of 224 pixels, and scale with it.
 
     Attributes:
-        short: side of the resized photo's short edge (448).
-        window: side of the sliding windows (448).
-        stride: from one window to the next (224).
+        short: side of the resized photo's short edge (published code: 448).
+        window: side of the sliding windows (published code: 448).
+        stride: from one window to the next (published code: 224).
         templates: prompts, their embeddings averaged (the published code's seven).
-        most: words that may win in one window, the nearest to it as a whole (5).
-        threshold: probabilities below it are background (0.95 for VOC and COCO, 0.35 for Context).
+        most: words that may win in one window, the nearest to it as a whole (published code: 5).
+        threshold: probabilities below it are background (published code: 0.95 for VOC and COCO, 0.35 for Context).
         candidates: which words may win: "none", all (published); "paper", "reference", "prefilter": those believed to be
             in the photo (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (as published).
-        seed: recorded; nothing is drawn at random.
+        seed: recorded; nothing is drawn at random (ours: 0, as any other).
     """
 
     short: int = 448

@@ -20,7 +20,7 @@ from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettin
 from segwright.metrics import best_match_iou
 from segwright.mini import probes
 from segwright.mini.scenes import SIZE, STUFF, THINGS
-from segwright.mini.train.tokens import NOTHING
+from segwright.mini.train.tokens import BACKGROUND_WORDS
 from segwright.mini.voc import CLUTTER, Shipped, read_scenes
 from segwright.models.clip_dense import dense_features
 from segwright.models.diffusion import FeatureSettings
@@ -86,7 +86,7 @@ def clip_rows(networks: Networks, scenes: Shipped) -> Counts:
     return {
         "clip_true_masks": rows(true, names(true, THINGS) == np.array([c for _, _, c in true])),
         "clip_fragments": rows(parts, names(parts, THINGS) == np.array([c for _, _, c in parts])),
-        "clip_ground_taken_for_thing": rows(ground, names(ground, [*THINGS, *STUFF, *NOTHING]) < len(THINGS)),
+        "clip_ground_taken_for_thing": rows(ground, names(ground, [*THINGS, *STUFF, *BACKGROUND_WORDS]) < len(THINGS)),
     }
 
 

@@ -37,14 +37,14 @@ class FeatureSettings:
             heads; the paper does not say which attention, and with an empty prompt only this one tells places apart),
             "cross" (cross-attention, one map a token, mean over heads), or several joined by "+" ("resblock+attention"
             is the paper's A+F). Joined parts are each centred and scaled to unit variance per photo, so that they weigh the same.
-        resolutions: in cells of a 64x64 latent, any of 64, 32, 16, 8; 16 means a quarter of the latent's side.
+        resolutions: in cells of a 64x64 latent, any of 64, 32, 16, 8; 16 (Sec. 4.4, Table 6) means a quarter of the latent's side.
         layers: any of "down", "mid", "up". The paper takes encoder and decoder.
-        timestep: 0 .. 999.
-        size: cells a side of the result; the paper's 32.
+        timestep: 0 .. 999 (Sec. 4.1: 0).
+        size: cells a side of the result (Sec. 4.1: 32).
         noise: noise the latents to ``timestep``, at 0 too, as the published implementation does; else they stay clean.
-        early_stop: leave the U-Net as soon as the last wanted layer is done; changes no bit of the result.
+        early_stop: leave the U-Net as soon as the last wanted layer is done (ours: it saves time and changes no bit of the result).
         blocks: only layers in these modules, as "up_blocks.1.attentions.0"; those that a U-Net lacks are passed over.
-            Empty: all that the above allow.
+            Empty: all that the above allow, as in the paper.
     """
 
     kind: str = "resblock"

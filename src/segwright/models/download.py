@@ -19,7 +19,8 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from segwright.errors import WeightsError
-from segwright.models import hub, trouble
+from segwright.models import trouble
+from segwright.models.repositories import Plan, Remote, blob, cache, incomplete, reason, repository, snapshot
 from segwright.models.trouble import StatusError
 
 TRIES = 4  # times in a row without a single new byte, or with an answer that the hub is unwell
@@ -70,7 +71,7 @@ def ask(path: str, repo: str, passed: Callable[[StatusError], bool], read: Calla
             raise
 
 
-def move(plan: hub.Plan, file: hub.Remote, bar: Bar) -> None:
+def move(plan: Plan, file: Remote, bar: Bar) -> None:
     """One file of a plan into its snapshot.
 
     Raises:
@@ -79,25 +80,17 @@ def move(plan: hub.Plan, file: hub.Remote, bar: Bar) -> None:
     from filelock import FileLock
 
     part, etag = plan.part, file.etag or hashlib.sha256(f"{plan.commit}/{file.name}".encode()).hexdigest()
-    target, pointer = hub.blob(part, etag), hub.snapshot(part, plan.commit) / file.name
-    lock = hub.cache() / ".locks" / hub.repository(part).name / f"{etag}.lock"  # the hub client's own, so that it waits for us
+    target, pointer = blob(part, etag), snapshot(part, plan.commit) / file.name
+    lock = cache() / ".locks" / repository(part).name / f"{etag}.lock"  # the hub client's own, so that it waits for us
     with trouble.explained(part.repo, f"fetching {file.name} of {part.repo}"):
         for folder in (target.parent, pointer.parent, lock.parent):
             folder.mkdir(parents=True, exist_ok=True)
         if plan.reference:
-            _remember(hub.repository(part) / "refs" / plan.reference, plan.commit)
+            _remember(repository(part) / "refs" / plan.reference, plan.commit)
         with FileLock(lock):
             if not target.exists():
                 _whole(plan, file, target, bar)
             _link(target, pointer)
-
-
-def there_already(target: Path, size: int) -> int:
-    """Bytes of a file that are in the cache, whole or in part."""
-    if target.exists():
-        return size
-    half = _incomplete(target)
-    return min(size, half.stat().st_size) if half.exists() else 0
 
 
 def is_whole(path: Path, etag: str) -> bool:
@@ -114,13 +107,9 @@ def is_whole(path: Path, etag: str) -> bool:
     return digest.hexdigest() == etag
 
 
-def _incomplete(target: Path) -> Path:
-    return target.with_name(f"{target.name}.incomplete")
-
-
-def _whole(plan: hub.Plan, file: hub.Remote, target: Path, bar: Bar) -> None:
+def _whole(plan: Plan, file: Remote, target: Path, bar: Bar) -> None:
     """Fetch until all bytes are there, from where it stands; once more from the first byte if the checksum is wrong."""
-    part = _incomplete(target)
+    part = incomplete(target)
     url = _url(plan, file)
     for last in (False, True):
         if file.size and part.exists() and part.stat().st_size > file.size:
@@ -140,7 +129,7 @@ def _whole(plan: hub.Plan, file: hub.Remote, target: Path, bar: Bar) -> None:
         bar.update(-came)
 
 
-def _stream(url: str, part: Path, file: hub.Remote, bar: Bar) -> None:
+def _stream(url: str, part: Path, file: Remote, bar: Bar) -> None:
     """Append what the server sends to the file. A server that ignores ranges begins anew."""
     have = _size(part)
     if file.size and have == file.size:
@@ -188,7 +177,7 @@ def _session() -> Any:
         return get_session()
     except (OSError, ValueError, ImportError) as error:
         raise WeightsError(
-            f"no connection to the hub can be set up ({hub.reason(error)}); check HTTPS_PROXY, HTTP_PROXY and SSL_CERT_FILE"
+            f"no connection to the hub can be set up ({reason(error)}); check HTTPS_PROXY, HTTP_PROXY and SSL_CERT_FILE"
         ) from error
 
 
@@ -221,7 +210,7 @@ def _again(once: Callable[[], Any], done: Callable[[], int] = lambda: 0) -> Any:
             time.sleep(wait)
 
 
-def _url(plan: hub.Plan, file: hub.Remote) -> str:
+def _url(plan: Plan, file: Remote) -> str:
     from huggingface_hub import constants
 
     return f"{constants.ENDPOINT}/{plan.part.repo}/resolve/{plan.commit}/{quote(file.name)}"

@@ -14,100 +14,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segwright.errors import WeightsError
+from segwright.models.repositories import (
+    WAYS_OUT,
+    File,
+    Part,
+    Plan,
+    Remote,
+    cache,
+    converted,
+    repository,
+    snapshot,
+)
 
-WAYS_OUT = "use the shipped miniature models (--preset mini) or a local folder (--preset FOLDER), or connect to the network"
 SPARE = 50_000_000  # bytes that a fetch leaves free on the disk
 # A tokenizer needs one of these rows; a repository need not have what is not among them.
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 OPTIONAL = ("special_tokens_map.json", "tokenizer_config.json", "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt")
 WEIGHTS = (".safetensors", ".bin")
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a repository.
-
-    Attributes:
-        size: bytes; of small files about.
-        sha256: what the contents must have whatever the hub says; needed for pickles, else mostly empty.
-    """
-
-    name: str
-    size: int
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One repository on the hub.
-
-    Attributes:
-        revision: a commit of its main branch, so that the weights cannot change under us.
-        files: what is fetched, and nothing else.
-        half: weights in half precision, fetched in place of those of the same name without ".fp16".
-        converted: ``revision`` may lack the safetensors. They are then looked for in ``offers``, in the pull requests of the
-            hub's own converter, and on main as it is today.
-        offers: references where the safetensors were when this was written ("refs/pr/7").
-        pickle: last of all this file of ``revision`` is read with ``weights_only=True`` and kept as safetensors.
-        instead: a repository that does the same work, if nothing else can be had; using it is announced.
-    """
-
-    repo: str
-    revision: str
-    licence: str
-    files: tuple[File, ...]
-    half: tuple[File, ...] = ()
-    converted: bool = False
-    offers: tuple[str, ...] = ()
-    pickle: File | None = None
-    instead: Part | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of ``files``, about."""
-        return sum(file.size for file in self.files)
-
-    def wanted(self, half: bool = False) -> tuple[File, ...]:
-        """The files for float32, or for half precision where there are any."""
-        if not (half and self.half):
-            return self.files
-        full = {file.name.replace(".fp16.", ".") for file in self.half}
-        return tuple(file for file in self.files if file.name not in full) + self.half
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be fetched of one repository.
-
-    Attributes:
-        part: the repository; another than was asked for if it stands in for that.
-        commit: of which the files are; they lie in the snapshot of that name.
-        reference: by which the commit was found, if not by itself.
-        files: those that are not in the cache, with size and checksum as the hub lists them.
-        convert: the pickle's name, if it is to be converted.
-    """
-
-    part: Part
-    commit: str
-    reference: str = ""
-    files: tuple[Remote, ...] = ()
-    convert: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes still to come."""
-        from segwright.models.download import there_already
-
-        return sum(file.size - there_already(blob(self.part, file.etag), file.size) for file in self.files)
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file as the hub lists it: size in bytes and etag, the sha256 of large files and git's sha1 of small ones."""
-
-    name: str
-    size: int
-    etag: str
 
 
 def print_to_stderr(text: str) -> None:
@@ -122,7 +45,7 @@ class Fetching:
         half: take half-precision weights where there are any.
         local_only: never ask the network.
         verify: compare what is there already with its checksum, and fetch again what differs.
-        notify: is told, a line at a time, what is fetched and what from.
+        notify: called with a line of text for each thing that is fetched: what, and what from.
     """
 
     half: bool = False
@@ -213,38 +136,9 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def cache() -> Path:
-    """The hub's cache on this machine (``HF_HOME``, ``HF_HUB_CACHE``)."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).expanduser()
-
-
-def repository(part: Part) -> Path:
-    return cache() / f"models--{part.repo.replace('/', '--')}"
-
-
-def snapshot(part: Part, commit: str) -> Path:
-    return repository(part) / "snapshots" / commit
-
-
-def blob(part: Part, etag: str) -> Path:
-    return repository(part) / "blobs" / etag
-
-
-def converted(part: Part) -> Path:
-    """Where the safetensors made from a pickle lie, with the other files beside them."""
-    return repository(part) / "segwright" / part.revision
-
-
 def human(size: float) -> str:
     """ "4.3 GB"."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
-
-
-def reason(error: BaseException) -> str:
-    """An exception on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def room(folder: Path) -> int:

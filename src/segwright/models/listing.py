@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from segwright.models.hub import Remote
+from segwright.models.download import ask
+from segwright.models.repositories import Remote
 
 BOT = "SFconvertbot"  # the hub's own converter of pickles to safetensors
 DISABLED = (401, 403, 404, 410)  # how a repository without discussions answers
@@ -23,8 +24,6 @@ def files(repo: str, revision: str) -> tuple[str, dict[str, Remote]]:
         NotThereError: no such revision.
         WeightsError: no network, refused, no such repository ...
     """
-    from segwright.models.download import ask
-
     path = f"/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
     found: tuple[str, dict[str, Remote]] | None = ask(path, repo, lambda e: e.kind == "RevisionNotFound", _listed)
     if found is None:
@@ -43,8 +42,6 @@ def _listed(answer: Any) -> tuple[str, dict[str, Remote]]:
 
 def offered(repo: str) -> list[str]:
     """References of pull requests by the hub's converter; none if the repository's discussions are disabled."""
-    from segwright.models.download import ask
-
     found: list[str] = []
     seen = 0
     for page in range(PAGES):

@@ -26,7 +26,7 @@ class InversionSettings:
     """How null-text inversion is done (Mokady et al. 2023).
 
     Attributes:
-        steps: of DDIM between 0 and the timestep. Published: 50 for 1000, which is 20 for 400.
+        steps: of DDIM between 0 and the timestep (published: 50 for 1000, which is 20 for 400).
         inner: steps of Adam for each embedding (published: 10).
         guidance: classifier-free guidance on the way back (published: 7.5).
         rate: Adam's (published: 0.01).

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from segwright.errors import SegwrightError, WeightsError
-from segwright.models.hub import reason
+from segwright.errors import SegwrightError, WeightsError, is_out_of_memory
 from segwright.models.pixels import Pixels
+from segwright.models.repositories import reason
 from segwright.untrusted import decode_object, read_bounded
 
 MEND = "segwright fetch PRESET fetches damaged files of a preset again; copy those of a folder of your own again"
@@ -289,9 +289,9 @@ def _mended(path: Path) -> Iterator[None]:
         yield
     except SegwrightError as error:
         raise error if isinstance(error, WeightsError) else WeightsError(f"{path}: {error}") from error
-    except torch.OutOfMemoryError as error:
-        raise WeightsError(f"{path} does not fit into the device's memory; try --dtype bfloat16, or --device cpu") from error
     except Exception as error:  # a damaged or foreign folder can fail anywhere in two large libraries
+        if is_out_of_memory(error):
+            raise WeightsError(f"{path} does not fit into the device's memory; try --dtype bfloat16, or --device cpu") from error
         raise WeightsError(f"{path} cannot be loaded ({reason(error)}); {MEND}") from error
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from segwright.errors import WeightsError
-from segwright.models.hub import File, Part, reason
+from segwright.models.download import is_whole
+from segwright.models.repositories import File, Part, reason
 
 
 def convert(path: Path, target: Path, part: Part, keep: bool) -> None:
@@ -20,8 +21,6 @@ def convert(path: Path, target: Path, part: Part, keep: bool) -> None:
     Raises:
         WeightsError: the pickle is another one, holds more than tensors, or cannot be written.
     """
-    from segwright.models.download import is_whole
-
     if part.pickle is None or not part.pickle.sha256 or not is_whole(path, part.pickle.sha256):
         raise WeightsError(f"{path} is not the pinned file ({_pin(part.pickle)}); it was not opened")
     half = target.with_name(f"{target.name}.incomplete")

@@ -37,11 +37,11 @@ class SamplingSettings:
     """Defaults: the published OVDiff.
 
     Attributes:
-        steps: denoising steps.
-        guidance: classifier-free guidance scale; 1 or less: none, and half the work.
-        negative: prompt of the unconditional half.
-        scheduler: "dpm++" (DPM-Solver++, multistep), "unipc", "ddim", "pndm"; for few steps with distilled weights "lcm" or
-            "euler".
+        steps: denoising steps (OVDiff's published code: 30).
+        guidance: classifier-free guidance scale (OVDiff's published code: 8); 1 or less: none, and half the work.
+        negative: prompt of the unconditional half (OVDiff's published code).
+        scheduler: "dpm++" (DPM-Solver++, multistep: OVDiff's published code), "unipc", "ddim", "pndm"; for few steps with
+            distilled weights "lcm" or "euler".
     """
 
     steps: int = 30

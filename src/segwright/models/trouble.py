@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from segwright.errors import SegwrightError, WeightsError
+from segwright.models.repositories import WAYS_OUT, cache, reason
 
 PASSING = (408, 429, 500, 502, 503, 504)
 SILENCE = 10.0  # seconds without a byte; tried twice, so a silent server is given up after 20
@@ -79,8 +80,6 @@ def explained(repo: str, doing: str) -> Iterator[None]:
 
 def sentence(error: Exception, repo: str, doing: str) -> str:
     """The sentence for an error met while ``doing`` something with a repository."""
-    from segwright.models.hub import WAYS_OUT, cache, reason
-
     if isinstance(error, StatusError):
         return f"{_status(error, repo, doing)}; {WAYS_OUT}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -117,8 +116,6 @@ def _status(error: StatusError, repo: str, doing: str) -> str:
 def _network(error: Exception, doing: str) -> str:
     from huggingface_hub import constants
 
-    from segwright.models.hub import reason
-
     kinds, text = _kinds(error), reason(error)
     if kinds & {"UnsupportedProtocol", "InvalidURL"}:
         return f"{constants.ENDPOINT} is no address that can be asked ({text}); HF_ENDPOINT must be one as https://huggingface.co"
@@ -147,4 +144,4 @@ def _network(error: Exception, doing: str) -> str:
             f"no network: {constants.ENDPOINT} cannot be reached while {doing} ({text}); "
             "a proxy is set by HTTPS_PROXY, a mirror by HF_ENDPOINT"
         )
-    return f"the connection broke off while {doing} ({text}); try again, it goes on from where it stopped"
+    return f"the connection was lost while {doing} ({text}); try again, the download resumes"

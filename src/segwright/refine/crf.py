@@ -32,14 +32,14 @@ class CRFSettings:
     """Constants of one dense CRF. The defaults are DeepLab's.
 
     Attributes:
-        iterations: of mean field, >= 1.
-        gaussian_sxy: standard deviation in pixels of the position kernel, > 0.
-        gaussian_compat: its weight (Potts), > 0.
-        bilateral_sxy: standard deviation in pixels of the position-and-colour kernel, > 0.
-        bilateral_srgb: its standard deviation in colour levels of 0..255, > 0.
-        bilateral_compat: its weight (Potts), > 0.
-        gt_prob: None takes the scores as they are; a probability in 0..1 takes each pixel's strongest label, and
-            trusts it that much (pydensecrf.utils.unary_from_labels).
+        iterations: of mean field, >= 1 (DeepLab: 10).
+        gaussian_sxy: standard deviation in pixels of the position kernel, > 0 (DeepLab: 3).
+        gaussian_compat: its weight (Potts), > 0 (DeepLab: 3).
+        bilateral_sxy: standard deviation in pixels of the position-and-colour kernel, > 0 (DeepLab: 80).
+        bilateral_srgb: its standard deviation in colour levels of 0..255, > 0 (DeepLab: 13).
+        bilateral_compat: its weight (Potts), > 0 (DeepLab: 10).
+        gt_prob: None takes the scores as they are (DeepLab: a network's own); a probability in 0..1 takes each pixel's
+            strongest label, and trusts it that much (pydensecrf.utils.unary_from_labels).
 
     Raises:
         InputError: a constant outside its range.

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from segwright.errors import InputError, SegwrightError
+from segwright.errors import InputError, SegwrightError, is_out_of_memory
 from segwright.files.record import segments
 from segwright.files.save import encode
 from segwright.methods.base import Method
@@ -91,8 +91,8 @@ def run_method(many: Many, images: list[Image], words: Sequence[str] | None) -> 
         return []
     try:
         return list(many(images, words))
-    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
     if len(images) > 1:
         return [result for image in images for result in run_method(many, [image], words)]

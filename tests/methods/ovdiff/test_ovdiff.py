@@ -39,7 +39,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_a_bank_broken_off_anywhere_ends_as_one_that_was_not(bank: Path, tmp_path: Path) -> None:
+def test_an_interrupted_bank_ends_as_one_that_was_not(bank: Path, tmp_path: Path) -> None:
     networks, folder = load("mini", "cpu"), tmp_path / "bank"
 
     class StoppedError(Exception):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from segwright.methods.best.field import Field
 from segwright.methods.diffsegmenter import WEIGHTS, weigh, word_map
@@ -58,7 +58,7 @@ def one_pass(networks: Networks, image: Image, titles: Sequence[str], timestep: 
     with ExitStack() as stack:
         wanted = _feature_sites(diffusion, settings, own)
         for site in wanted:
-            stack.callback(site.module.register_forward_hook(partial(_take, taken, site, settings.size)).remove)
+            stack.callback(_kept(site, taken, settings.size))
         its, row, heads = next(iter(passes(diffusion, latents, timestep, prompts, [own, *crossing])))
     by_resolution = {r: [heads[s] for s in crossing if s.resolution == r] for r in sorted({s.resolution for s in crossing})}
     layers = {r: torch.stack([h.average(row=row) for h in found]).mean(0) for r, found in by_resolution.items()}
@@ -75,19 +75,25 @@ def _feature_sites(diffusion: Diffusion, settings: FeatureSettings, last: Site) 
     return [s for s in found if s.layer in settings.layers and s.order <= last.order]
 
 
-def _take(taken: dict[Site, Tensor], site: Site, size: int, _module: Any, _inputs: Any, output: Tensor) -> None:
-    """A forward hook: the first photo's map at ``size`` cells."""
-    taken[site] = F.interpolate(output[:1].float(), (size, size), mode="bilinear", align_corners=False)[0]
+def _kept(site: Site, taken: dict[Site, Tensor], size: int) -> Callable[[], None]:
+    """Keeps the first photo's map of a site at ``size`` cells in each pass; returns what ends that."""
+
+    def keep(_module: Any, _inputs: Any, output: Tensor) -> None:
+        taken[site] = F.interpolate(output[:1].float(), (size, size), mode="bilinear", align_corners=False)[0]
+
+    hook: RemovableHandle = site.module.register_forward_hook(keep)
+    return hook.remove
 
 
-def name_regions(
-    networks: Networks, image: Image, found: Pass, field: Field, clusters: int, seed: int, templates: Sequence[str]
-) -> tuple[Tensor, Tensor]:
-    """Regions (n, n) int64 by k-means, and what CLIP takes each for, (K, N + M): masked frame and crop, half and half."""
-    clustering = kmeans(found.features[None], clusters, seed=seed)[0]
-    regions = clustering.nearest((found.features.shape[1], found.features.shape[2])).labels
-    masks = F.one_hot(regions).permute(2, 0, 1).bool()
-    return regions, named(networks.clip, image, masks, field, templates)
+def regions_of(features: Tensor, clusters: int, seed: int) -> Tensor:
+    """(C, n, n) -> (n, n) int64 by k-means."""
+    clustering = kmeans(features[None], clusters, seed=seed)[0]
+    return clustering.nearest((features.shape[1], features.shape[2])).labels
+
+
+def name_regions(clip: Any, image: Image, regions: Tensor, field: Field, templates: Sequence[str]) -> Tensor:
+    """What CLIP takes each region (n, n) for, (K, N + M): masked frame and crop, half and half."""
+    return named(clip, image, F.one_hot(regions).permute(2, 0, 1).bool(), field, templates)
 
 
 def named(clip: Any, image: Image, masks: Tensor, field: Field, templates: Sequence[str]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segwright.files.html import Page, colour_regions, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
-from segwright.methods.best.method import Belief, Best, Steps
+from segwright.methods.best.steps import Belief, Steps
 from segwright.models.clip_dense import min_max
 from segwright.refine.g4seg.explain import heat
 from segwright.types import Image, Scores, Segmentation
@@ -19,13 +19,13 @@ from segwright.types import Image, Scores, Segmentation
 SIDE, SHOWN = 200, 12  # pixels of a map; maps a row
 
 
-def page(image: Image, method: Best, words: Sequence[str] | None = None, title: str = "") -> Page:
+def page(image: Image, method: Any, words: Sequence[str] | None = None, title: str = "") -> Page:
     """Segment one photo; the page of its steps."""
     name = title or "photo"
     return Page(f"{name}: best, step by step", name, body(image, method.steps(image, words), method))
 
 
-def body(image: Image, steps: Steps, method: Best) -> str:
+def body(image: Image, steps: Steps, method: Any) -> str:
     """The steps as HTML."""
     settings = method.settings
     photo = figure(image_bytes(enlarged(image)), f"{image.shape[1]} x {image.shape[0]} pixels")

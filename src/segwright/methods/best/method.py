@@ -23,8 +23,9 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.methods.base import Method, Trace
-from segwright.methods.best import dense, presence
+from segwright.methods.best import dense, explain, presence
 from segwright.methods.best.field import Field
+from segwright.methods.best.steps import Belief, Steps
 from segwright.methods.segmenter import all_background, background_words, strongest, to_scores
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
@@ -44,17 +45,19 @@ class BestSettings:
     24 to 40 training scenes with miniature networks that were half trained; the others were not varied with effect, or not at all.
 
     Attributes:
-        confidence: 0..1: below this score a word is not found. Lower finds more, higher is surer.
-        floor: a word whose presence is below this share of ``confidence`` does not compete.
-        parts: of ``PARTS``; leaving one out switches it off.
-        clusters: regions that CLIP names.
-        mix: share of the cross-attention beside the regions' names.
-        rounds: so many times the self-attention carries the maps.
-        timestep: to which the photo is noised (DiffSegmenter, iSeg and CLIPer: about 100).
-        background: words that compete and name nothing; None: the preset's own, else FreeSeg-Diff's without words.
-        templates: prompts.
-        refine: refiners, joined by commas, or None.
-        seed: of the noise and of k-means.
+        confidence: 0..1: below this score a word is not found. Lower finds more, higher is surer (ours: of 0.1, 0.2, 0.4 on
+            training scenes).
+        floor: a word whose presence is below this share of ``confidence`` does not compete (ours: not varied).
+        parts: of ``PARTS``; leaving one out switches it off (ours: all).
+        clusters: regions that CLIP names (ours: of 4, 6, 8, 10 on training scenes).
+        mix: share of the cross-attention beside the regions' names (ours: 0, 0.3 and 0.5 did not differ on training scenes).
+        rounds: so many times the self-attention carries the maps (ours: 0, 1 and 2 did not differ on training scenes).
+        timestep: to which the photo is noised (published codes of DiffSegmenter and iSeg: 100, CLIPer 101).
+        background: words that compete and name nothing; None: the preset's own, else those of ``freeseg-diff`` without words (ours:
+            not varied).
+        templates: prompts (FreeSeg-Diff's published code: bare names).
+        refine: refiners, joined by commas, or None (FreeSeg-Diff's paper: a CRF).
+        seed: of the noise and of k-means (ours: 0, as any other).
     """
 
     confidence: float = 0.2
@@ -83,64 +86,6 @@ class BestSettings:
 
 
 @dataclass(frozen=True)
-class Belief:
-    """What became of one word.
-
-    Attributes:
-        word: its own name.
-        used: what the networks were asked for, each of its names.
-        present: it was found.
-        score: 0..1, the mean of ``evidence``.
-        evidence: "caption", "photo" (CLIP on photo and crops), "dense" (its strongest cells), "region" (the check).
-        why: one sentence.
-    """
-
-    word: str
-    used: tuple[str, ...]
-    present: bool
-    score: float
-    evidence: Mapping[str, float]
-    why: str
-
-
-@dataclass(frozen=True)
-class Steps:
-    """One photo on its way; ``explain`` shows it.
-
-    Attributes:
-        caption: the photo's.
-        words: N.
-        everyone: the words against caption, background and common nouns.
-        competing: the believed words against the caption's other nouns and background words.
-        believed: their places among the words.
-        passed: of the U-Net; None where no word was believed.
-        regions: (n, n) int64.
-        shares: (K, rows) what CLIP takes each region for.
-        fused: (rows, n, n).
-        carried: (rows, m, m).
-        scores: coarse.
-        refined: after the refiners.
-        beliefs: one a word.
-        result: labels and scores after the check.
-    """
-
-    caption: str
-    words: tuple[str, ...]
-    everyone: Field
-    competing: Field
-    believed: tuple[int, ...]
-    passed: dense.Pass | None
-    regions: Tensor | None
-    shares: Tensor | None
-    fused: Tensor | None
-    carried: Tensor | None
-    scores: Scores
-    refined: Scores
-    beliefs: tuple[Belief, ...]
-    result: Scores
-
-
-@dataclass(frozen=True)
 class Best(Method):
     """The method with its networks.
 
@@ -162,15 +107,11 @@ class Best(Method):
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image and keep its steps."""
-        from segwright.methods.best import explain
-
         steps = self.steps(image, words)
         return Trace(self.finish(steps), partial(explain.body, image, steps, self))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
-        from segwright.methods.best import explain
-
         return explain.page(image, self, words, title)
 
     def steps(self, image: Image, words: Sequence[str] | None = None) -> Steps:
@@ -219,9 +160,8 @@ class Best(Method):
         """Dense evidence and outline of the words believed."""
         settings, networks, rows = self.settings, self.networks, steps.competing
         passed = dense.one_pass(networks, photo, rows.titles, settings.timestep, settings.seed)
-        regions, shares = dense.name_regions(
-            networks, photo, passed, rows, settings.clusters, settings.seed, settings.templates
-        )  # fmt: skip
+        regions = dense.regions_of(passed.features, settings.clusters, settings.seed)
+        shares = dense.name_regions(networks.clip, photo, regions, rows, settings.templates)
         fused = dense.fuse(regions, shares, passed.cross if self._has("dense") else None, settings.mix)
         carried = dense.carry(fused, passed.own, settings.rounds if self._has("outline") else 0)
         labels = [1 + i for i in steps.believed]

@@ -41,24 +41,24 @@ class FreeSegDiffSettings:
 
     Attributes:
         clusters: K of k-means (Sec. 4.4; Tables 4 and 6: 4 for VOC, 5 for COCO).
-        restarts: of k-means; the best is kept (not stated; one restart lands in local optima).
+        restarts: of k-means; the best is kept (ours: the paper states none, and a single one lands in local optima).
         features: what is taken from the U-Net; None: the preset's own (Secs. 3.1.2 and 4.1, Table 6).
-        prompt: "empty", or "caption" to condition the U-Net on the photo's caption.
+        prompt: "empty" (published code; the paper does not say), or "caption" to condition the U-Net on the photo's caption.
         backbone: "diffusion", or instead of it (Table 3) "clip", "vit" (ViT or DINOv2, as loaded), or "rgb", raw colours.
         candidates: how keywords pick classes: "paper" (Sec. 3.1.1), "reference" (the published implementation's rule),
             "none": every word competes (Table 2's baseline).
         templates: prompts for words; the published implementation uses bare names.
         refine: "crf", "pamr" (Table 7), "g4seg", several joined by commas, or None.
         background: prompts that compete with the nouns when no words are given; what is nearest to one of them stays
-            unlabelled. The paper names every region of an open vocabulary; give () for that.
+            unlabelled (ours: for ground that no noun of the caption names). The paper names every region; give () for that.
         restrict: only candidates compete for a region (the published implementation); the paper lets all words compete
             and leaves a region unlabelled if the nearest is no candidate.
         best_region: each word keeps its most probable region only (the published implementation).
-        crop: CLIP sees the region's box, not the whole frame (not in the paper).
-        smooth: region outlines from interpolated features, not from cells (not in the paper).
-        sharpen_first: regions are sharpened by a CRF and split into connected parts before they are named
-            (not in the paper; our own variant).
-        seed: of k-means and of the diffusion noise.
+        crop: CLIP sees the region's box, not the whole frame as in the paper.
+        smooth: region outlines from interpolated features, not from cells as in the paper.
+        sharpen_first: regions are sharpened by a CRF and split into connected parts before they are named (our variant; the
+            paper's order is False).
+        seed: of k-means and of the diffusion noise (ours: 0, as any other; the published code sets none).
     """
 
     clusters: int = CLUSTERS

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from segwright.files.html import Page
-from segwright.methods.iseg.method import ISeg
 from segwright.methods.segmenter import maps_row, word_steps
 from segwright.types import Image, Scores
 from segwright.words.presence import Chosen
 
 
-def page(image: Image, method: ISeg, words: Sequence[str] | None = None, title: str = "") -> Page:
+def page(image: Image, method: Any, words: Sequence[str] | None = None, title: str = "") -> Page:
     """Segment one photo; the page of its steps."""
     name = title or "photo"
     return Page(f"{name}: iSeg, step by step", name, body(image, method, words))
 
 
-def body(image: Image, method: ISeg, words: Sequence[str] | None = None) -> str:
+def body(image: Image, method: Any, words: Sequence[str] | None = None) -> str:
     """Segment one photo; its steps as HTML."""
 
     def steps_of(photo: Image, chosen: Chosen) -> tuple[str, Scores]:

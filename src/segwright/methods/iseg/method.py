@@ -20,6 +20,7 @@ from torch import Tensor
 from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.methods.base import Trace
+from segwright.methods.iseg import explain
 from segwright.methods.segmenter import (
     Segmenter,
     background_words,
@@ -78,31 +79,31 @@ class ISegSettings:
     """Defaults: the published code's for VOC, but all heads of the cross-attention; ``PUBLISHED`` has those of each data set.
 
     Attributes:
-        timestep: to which the photo is noised (100).
-        opening: the prompt's beginning; it is ``opening`` A ``joint`` B ... ``closing``, context words.
-        joint: between two words.
-        closing: after the last word.
+        timestep: to which the photo is noised (published code: 100).
+        opening: the prompt's beginning (published code); it is ``opening`` A ``joint`` B ... ``closing``, context words.
+        joint: between two words (published code).
+        closing: after the last word (published code).
         context: words that end the prompt; None: the preset's own background words, else the published nine.
-        emphasis: the words' embeddings are multiplied by it (1.6).
+        emphasis: the words' embeddings are multiplied by it (published code: 1.6).
         weights: of the cross-attention maps by resolution, in cells of a 64x64 latent; None: the preset's own, else the
             published 0.7 for 16 and 0.3 for 32. Those that a U-Net lacks are left out.
-        layers: cross-attention layers; a U-Net that lacks one of them gives all that it has at these resolutions.
+        layers: cross-attention layers (published code); a U-Net that lacks one of them gives all that it has at these resolutions.
         cross_heads: for each resolution the heads that count, numbered over its layers in the order of a pass; None: all
             (Context and Object as published; for VOC see ``HEADS_VOC``, which only fits SD 2.1).
         clusters: of the KL clustering of cells by their attention to the prompt; prototypes start on a grid of about that
-            many cells (32: 36 of 64 x 64). 0 for no clustering.
-        rounds: so many times prototypes are updated (20).
-        layer: place among the decoder's finest self-attention layers (1: ``up_blocks.3.attentions.1``; see
+            many cells (published code: 32, which is 36 of 64 x 64). 0 for no clustering.
+        rounds: so many times prototypes are updated (published code: 20).
+        layer: place among the decoder's finest self-attention layers (published code: 1, ``up_blocks.3.attentions.1``; see
             ``segwright.models.heads.finest_up``; the last where there are fewer).
-        heads: of that layer, numbered from 0, averaged (1 and 2); () for all.
-        entropy: weight of the entropy reduction (VOC 0.015, Context 0.002, Object 0.2).
-        iterations: of the refinement (VOC 8, Context 5, Object 10).
-        threshold: of the maps, in 0..1 over the photo, below which a pixel is background (Object 0.45); 0: the background's
-            score is (1 - strongest map)^2 (VOC, Context).
-        candidates: which words are in the prompt: "reference" (ours, for the published classifier), "paper", "prefilter", or
-            "none", all (``segwright.words.presence``).
+        heads: of that layer, numbered from 0, averaged (published code: 1 and 2); () for all.
+        entropy: weight of the entropy reduction (published code: VOC 0.015, Context 0.002, Object 0.2).
+        iterations: of the refinement (published code: VOC 8, Context 5, Object 10).
+        threshold: of the maps, in 0..1 over the photo, below which a pixel is background (published code: Object 0.45); 0: the
+            background's score is (1 - strongest map)^2 (published code: VOC, Context).
+        candidates: which words are in the prompt: "reference" (ours: in place of the published classifier), "paper",
+            "prefilter", or "none", all (``segwright.words.presence``).
         refine: refiners, joined by commas, or None (as published).
-        seed: of the noise.
+        seed: of the noise (ours: 0, as any other).
     """
 
     timestep: int = 100
@@ -144,7 +145,7 @@ class Steps:
     """What one photo goes through. K are the words in the prompts, n the cells a side of the self-attention.
 
     Attributes:
-        prompts: what the U-Net was told; more than one where the text encoder's context did not hold all words.
+        prompts: what the U-Net read; more than one where the text encoder's context did not hold all words.
         cross: (K, n, n) float32, the weighted cross-attention, each resolution's map of sum 1.
         shared: (K, n, n) float32, the same averaged within the clusters.
         refined: (K, n, n) float32, after the last iteration; each map starts at 0 and has sum 1.
@@ -183,14 +184,10 @@ class ISeg(Segmenter):
 
     def trace(self, image: Image, words: Sequence[str] | None = None) -> Trace:
         """Segment one image; its steps are made again where they are looked at."""
-        from segwright.methods.iseg import explain
-
         return Trace(self(image, words), partial(explain.body, image, self, words))
 
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
-        from segwright.methods.iseg import explain
-
         return explain.page(image, self, words, title)
 
     def scores(self, image: Image, chosen: Chosen) -> Scores:

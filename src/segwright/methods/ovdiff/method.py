@@ -56,26 +56,26 @@ class OVDiffSettings:
     """Defaults: the paper's Sec. 4 and its published code.
 
     Attributes:
-        extractors: None: all that the bank was made with.
+        extractors: None: all that the bank was made with (Table 2: several together are best).
         ensemble: how several extractors' cosines become one: "mean" (Sec. 4.1), or "standardised": each first brought to the
             same mean and spread over the photo and its words (ours, for extractors of unlike spread). None: the preset's.
-        short_side: pixels that a photo's short side is brought to.
-        windows: sides of the square sliding windows; () for none (Table 3).
-        stride: of the windows.
+        short_side: pixels that a photo's short side is brought to (published code: 448).
+        windows: sides of the square sliding windows (Sec. 4: 448 and 336); () for none (Table 3).
+        stride: of the windows, in pixels (Sec. 4: 224).
         whole: the whole photo counts as one more window (published code).
         candidates: which things take part. "prefilter": those that CLIP sees (Sec. 3.4); "paper", "reference": those nearest to the
             caption's nouns, FreeSeg-Diff's rules (not in this paper); "none": all. Stuff always takes part (published code).
-        most: eta, of the pre-filter.
+        most: eta, of the pre-filter (published code: 10).
         background: "prototypes": background is what is nearest to a background prototype (Sec. 3.4); "threshold": what is
             nearer than ``threshold`` to nothing (Table 3); "none": there is no background (Table 4).
         threshold: cosine, for background "threshold" (0.72: Sec. 4.3, by grid search on VOC).
         prototypes: "all", or "average": only the class-level ones (Table 3).
         stuff_filter: background prototypes with a higher cosine to a stuff word's are dropped (Sec. 3.4; 0.85: published code);
             None: all are kept.
-        temperature: cosines divided by it become probabilities, by a softmax; no word changes by it without a refiner (ours,
+        temperature: cosines divided by it become probabilities, by a softmax; no word changes by it without a refiner (ours:
             best of 0.005 .. 0.1 on training scenes of the miniature world).
         refine: refiners in order, joined by commas, or None. PAMR: Table 1's last row, and the published code.
-        seed: of the diffusion noise.
+        seed: of the diffusion noise (ours: 0, as any other).
     """
 
     extractors: tuple[str, ...] | None = None

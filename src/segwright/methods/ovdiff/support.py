@@ -44,15 +44,15 @@ class SupportSettings:
 
     Attributes:
         pictures: N support pictures a word (Sec. 4: 32).
-        batch: pictures made at once.
+        batch: pictures made at once (published code: 8).
         prompt: with "{}" where the word goes (Sec. 3.2).
         generator: few-step weights that make the pictures in place of the preset's: "sd-turbo" or "lcm" (not in the paper).
         sampling: None: the generator's (4 steps, neither guidance nor a negative prompt: ``segwright.presets.FEW_STEPS``), else
-            the preset's (30 steps of DPM-Solver++, guidance 8).
+            the preset's, else the published code's (30 steps of DPM-Solver++, guidance 8).
         extractors: None: the preset's ("sd", "clip", "dino": Table 2's best).
         proposals: "attention": multi-Otsu thresholds (the paper's "-CutLER"); "maskcut" or "sam": Eq. 1 on their masks.
-        parts: K of k-means, for foreground and background each.
-        seed: of everything.
+        parts: K of k-means, for foreground and background each (Sec. 3.3; published code: 32).
+        seed: of everything (published code: 42).
     """
 
     pictures: int = 32

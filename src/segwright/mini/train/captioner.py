@@ -74,8 +74,8 @@ def sober_caption(things: list[tuple[int, str | None, list[int]]], areas: list[i
     """ "a red car and two dogs on grass": things by visible area of their word, the largest first; the lowest ground."""
     order = np.argsort([-a for a in areas], kind="stable")
     words = [THINGS[things[i][0]] for i in order]
-    alone = {w for w in words if words.count(w) == 1}
-    nouns = [f"{things[i][1]} {w}" if things[i][1] and w in alone else w for i, w in zip(order, words, strict=True)]
+    single = {w for w in words if words.count(w) == 1}
+    nouns = [f"{things[i][1]} {w}" if things[i][1] and w in single else w for i, w in zip(order, words, strict=True)]
     return listing(nouns) + (f" on {stuff[-1]}" if stuff else "")
 
 

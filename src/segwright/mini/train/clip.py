@@ -39,7 +39,7 @@ from segwright.mini.train.pictures import (
     masked_batch,
     scene_batch,
 )  # fmt: skip
-from segwright.mini.train.tokens import CONTEXT, NOTHING, TEMPLATES, clip_tokenizer
+from segwright.mini.train.tokens import BACKGROUND_WORDS, CONTEXT, TEMPLATES, clip_tokenizer
 
 # Until this share of the steps: regions and scenes a step, patches kept of a region, side of the window of a scene in patches.
 # None: all patches; only then is a scene set against its caption.
@@ -156,7 +156,7 @@ class Lesson:
     def words(self, rng: Generator, step: int, captions: list[str]) -> tuple[Tensor, Tensor]:
         """Features of the classes (in a template three times of four), times the logits' scale, and of the captions."""
         plain = step % 4 == 0
-        prompts = [c if plain or c in NOTHING else TEMPLATES[rng.integers(len(TEMPLATES))].format(c) for c in CLASSES]
+        prompts = [c if plain or c in BACKGROUND_WORDS else TEMPLATES[rng.integers(len(TEMPLATES))].format(c) for c in CLASSES]
         made = text_features(self.model, self.tokenizer, [*prompts, *captions])
         made = made * self.model.logit_scale.exp().clamp(max=100)
         return made[: len(CLASSES)], made[len(CLASSES) :]

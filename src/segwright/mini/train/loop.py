@@ -129,7 +129,7 @@ def train(
 
     Args:
         loss: (random generator of this step and process, step) -> (scalar loss, figures to show).
-        folder: where ``NAME.ckpt.safetensors`` is kept; if it is there, training goes on from it.
+        folder: where ``NAME.ckpt.safetensors`` is kept; if it is there, training resumes from it.
         adam_only: parts of names whose matrices AdamW takes (embeddings, first and last layers).
 
     Returns:

@@ -13,7 +13,7 @@ from torch import Tensor
 from segwright.mini.captions import caption
 from segwright.mini.scenes import SIZE, STUFF, THINGS
 from segwright.mini.train.data import CLUTTER, Drawn, named_things
-from segwright.mini.train.tokens import NOTHING
+from segwright.mini.train.tokens import BACKGROUND_WORDS
 
 PATCH = 8
 KINDS = ("thing", "fragment", "ground", "clutter")
@@ -21,9 +21,9 @@ SHARES = (0.62, 0.3, 0.05, 0.03)  # of the masked pictures
 SMOOTHING = 0.05
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
 BLACK = -torch.tensor(MEAN).view(3, 1, 1) / torch.tensor(STD).view(3, 1, 1)
-CLASSES = (*THINGS, *STUFF, *NOTHING)
-FIRST_STUFF, FIRST_NOTHING = len(THINGS), len(THINGS) + len(STUFF)
-UNNAMED = list(range(FIRST_NOTHING, len(CLASSES) - 1))  # what a ground without a name may be called
+CLASSES = (*THINGS, *STUFF, *BACKGROUND_WORDS)
+FIRST_STUFF, FIRST_BACKGROUND = len(THINGS), len(THINGS) + len(STUFF)
+UNNAMED = list(range(FIRST_BACKGROUND, len(CLASSES) - 1))  # what a ground without a name may be called
 SOMETHING = len(CLASSES) - 1
 
 

@@ -18,13 +18,15 @@ TEMPLATES = (
     "{}", "a {}", "a photo of a {}", "A photo of a {}", "A photo of {}", "a picture of a {}", "A good picture of a {}",
     "a good picture of a {}", "a good photo of a {}", "a photograph of a {}", "a photo of the {}", "the {}",
 )  # fmt: skip
-NOTHING = ("background", "nothing", "a plain background", "a pattern", SOMETHING)
+BACKGROUND_WORDS = ("background", "nothing", "a plain background", "a pattern", SOMETHING)
 
 
 def corpus() -> list[str]:
     """Every word that a caption or a prompt of the miniature world may hold."""
     texts = [t.format(w) for t in TEMPLATES for w in (*THINGS, *STUFF)]
-    texts += [o + "the" for o in OPENINGS] + [g.format("an") for g in GROUNDS] + [*BARE_GROUNDS, *NOTHING, "a dog and a cat"]
+    texts += (
+        [o + "the" for o in OPENINGS] + [g.format("an") for g in GROUNDS] + [*BARE_GROUNDS, *BACKGROUND_WORDS, "a dog and a cat"]
+    )
     texts += [f"a {c} one, {w}" for c in COLOUR_NAMES for w in THINGS]
     texts += [f"{n} {plural(w)}" for n in NUMBERS.values() for w in THINGS]
     texts += [f"a dog {r} a cat" for r in RELATIONS] + [f"a dog {at} the {p}" for p in PLACES for at in ("on", "at")]

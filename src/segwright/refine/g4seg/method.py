@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from segwright.errors import is_out_of_memory
 from segwright.models.controlnet import ControlNet
 from segwright.models.pixels import as_tensor, resize
 from segwright.refine.base import check_pair, check_pairs
@@ -218,8 +219,8 @@ def in_blocks(count: int, batch: int, work: Callable[[slice], T]) -> list[T]:
     while start < count:
         try:
             done.append(work(slice(start, min(start + size, count))))
-        except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if size == 1 or (not isinstance(error, MemoryError) and "memory" not in str(error)):
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not is_out_of_memory(error):
                 raise
             size = (size + 1) // 2
             continue

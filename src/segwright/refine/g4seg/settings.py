@@ -19,30 +19,32 @@ class G4SegSettings:
 
     Attributes:
         timestep: that the photo is noised to, 1 .. 999 (Sec. VI, Fig. 4: 400).
-        cross: injection weight of Eq. 5 for cross-attention (not in the paper).
-        self_: injection weight of Eq. 5 for self-attention (not in the paper).
-        half: share of a cell that a mask must cover for the cell to be inside; None injects the share itself. The paper
-            has binary masks and does not say how they are brought to the resolutions of the U-Net.
+        cross: injection weight of Eq. 5 for cross-attention (Sec. VI follows DenseDiffusion, whose published code has 1.0).
+        self_: injection weight of Eq. 5 for self-attention (DenseDiffusion's published code: 0.3).
+        half: share of a cell that a mask must cover for the cell to be inside; None injects the share itself (ours: rounding; the
+            paper has binary masks and does not say how they are brought to the resolutions of the U-Net).
         beta: of Eq. 9, 0..1. 0.8 for open vocabulary, 0.9 for weakly supervised masks (Sec. VI).
         certain: only foreground probabilities in this range are updated (Table III); None: all.
-        passes: how often the whole is done (not in the paper; 1 is what it describes).
-        layer: of CLIP's image tower, -1 the last (not in the paper).
-        grid: cells a side on which cells are matched (not in the paper).
-        clip_side: pixels of the pictures that CLIP sees; None: so many that it has ``grid`` cells itself. Other features are
-            interpolated to the grid (not in the paper).
-        reach: how far a match may lie, as a share of the square's side. Ours; None: anywhere, as Eq. 8 has it.
+        passes: how often the whole is done (the paper describes 1).
+        layer: of CLIP's image tower, -1 the last (ours: best with ``grid`` in a sweep on 13 training scenes,
+            docs/methods/g4seg.md).
+        grid: cells a side on which cells are matched (ours: from the same sweep).
+        clip_side: pixels of the pictures that CLIP sees; None: so many that it has ``grid`` cells itself (ours: 96 and 128 pixels
+            were worse in the same sweep). Other features are interpolated to the grid.
+        reach: how far a match may lie, as a share of the square's side (ours: from the same sweep); None: anywhere, as Eq. 8
+            has it.
         soften: for hard masks (every pixel sure of its label), which the filter else leaves as they are: their outlines are first
             blurred with this share of the picture's sides as standard deviation; no label changes by that. 0: a hard mask comes
-            back as it went in. Only whoever knows that a mask is coarse should set it (not in the paper, whose masks are soft).
+            back as it went in. Only whoever knows that a mask is coarse should set it (the paper's masks are soft: 0).
         correspondence: False mixes with the U-Net's own cross-attention to the class's name, min-max scaled, in place
             of the matched scores: our reading of Table III's row with injection alone.
         prompt: "A photo of {}" (Sec. II-C1).
-        seed: of the noise.
-        side: pixels of the square that the photo is squeezed to; None: 512, or what the U-Net was made for if less.
-        batch: classes at once; halved by itself where the memory does not hold them.
+        seed: of the noise (ours: 0, as any other).
+        side: pixels of the square that the photo is squeezed to; None: 512 (Sec. VI), or what the U-Net was made for if less.
+        batch: classes at once; halved by itself where the memory does not hold them (ours: for memory).
         inversion: null-text inversion in place of one step (Table IV); None: one step.
         layout_colors: (word, (red, green, blue) in 0..255) pairs, for a ControlNet that was trained on coloured layouts; other
-            words are white, and the ground is black.
+            words are white, and the ground is black (ours: the paper names no colours).
 
     Raises:
         InputError: a setting outside its range.

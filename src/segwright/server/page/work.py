@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from segwright.errors import InputError, SegwrightError
+from segwright.errors import InputError, SegwrightError, is_out_of_memory
 
 # Outermost modules that methods call -> what is going on; others do not change the report.
 DOING = {
@@ -123,7 +123,7 @@ def follow(work: Callable[[Job], Any], stop: threading.Event | None = None) -> I
 
 
 def _readable(error: BaseException) -> BaseException:
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
+    if is_out_of_memory(error):
         readable = InputError("that needs more memory than there is; make the photo smaller, or choose another method or refiner")
         readable.__cause__ = error
         return readable
