@@ -19,11 +19,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from random_networks import sd21
 
 from segwright.refine.g4seg.injection import Injected, Injection
 from segwright.refine.g4seg.method import passes
 from segwright.refine.g4seg.settings import G4SegSettings
+from segwright.selfcheck.random_networks import sd21
 from segwright.types import Scores
 
 COUNTS = (1, 4, 16)

@@ -15,10 +15,10 @@ import time
 
 import torch
 from pipeline import forget_peak, memory
-from random_networks import networks
 
 from segwright.models import sampling
 from segwright.models.sampling import Attribution, SamplingSettings, sample
+from segwright.selfcheck.random_networks import networks
 
 
 class Hoarder(Attribution):

@@ -39,7 +39,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from random_networks import networks
 from scipy.optimize import linear_sum_assignment
 
 from segwright.methods.freeseg_diff.method import Chosen, FreeSegDiff, FreeSegDiffSettings
@@ -48,6 +47,7 @@ from segwright.methods.freeseg_diff.naming import Named
 from segwright.models.diffusion import FeatureSettings
 from segwright.refine import CRF_CONSTANTS as CRFS
 from segwright.refine import crf
+from segwright.selfcheck.random_networks import networks
 from segwright.types import Image, Scores
 from segwright.weights import Networks
 from segwright.words.candidates import candidates

@@ -58,9 +58,8 @@ def one(job: dict[str, Any]) -> dict[str, float]:
     torch.set_num_threads(job["threads"])
     method: Any = MethodSpec(job["method"], "mini", "cpu", settings={"refine": job["refine"], **job["settings"]})
     if job["size"] == "sd15":
-        from random_networks import networks
-
         from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
+        from segwright.selfcheck.random_networks import networks
 
         method = FreeSegDiff(networks(torch.float32, True), FreeSegDiffSettings(refine=job["refine"], candidates="none"))
     with tempfile.TemporaryDirectory() as out:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from segwright.runs.overview import overview as overview
     from segwright.runs.refine_masks import refine_masks as refine_masks
     from segwright.runs.segment import segment as segment
+    from segwright.selfcheck.bench import bench as bench
     from segwright.selfcheck.run import examine as examine
     from segwright.server.page import serve as serve
     from segwright.server.review import review as review
@@ -73,7 +74,7 @@ _HOMES = {
     "table": "segwright.evaluation.tables", "open_dataset": "segwright.datasets", "DATASETS": "segwright.datasets",
     "diagnose": "segwright.diagnosis.run", "DiagnoseSettings": "segwright.diagnosis.subject",
     "serve": "segwright.server.page", "review": "segwright.server.review",
-    "fetch": "segwright.fetching", "examine": "segwright.selfcheck.run",
+    "fetch": "segwright.fetching", "examine": "segwright.selfcheck.run", "bench": "segwright.selfcheck.bench",
     "doctor": "segwright.mending.doctor",
     "list_methods": "segwright.methods", "list_presets": "segwright.presets", "list_datasets": "segwright.datasets",
     "Scores": "segwright.types", "Segmentation": "segwright.types",

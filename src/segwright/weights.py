@@ -22,7 +22,17 @@ from segwright.errors import InputError, SegwrightError, WeightsError, is_out_of
 from segwright.models import hub
 from segwright.models.hub import Fetching, print_to_stderr
 from segwright.models.repositories import Part, reason
-from segwright.presets import CHOICES, FEW_STEPS, TINY_VAES, Preset, default_preset, find_preset, preset_folder, with_diffusion
+from segwright.presets import (
+    CHOICES,
+    FEW_STEPS,
+    TINY_VAES,
+    Preset,
+    default_preset,
+    faster,
+    find_preset,
+    preset_folder,
+    with_diffusion,
+)
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -49,6 +59,7 @@ def load(
     captioner: str | None = None,
     vit: str | None = None,
     diffusion: str | None = None,
+    fast: bool = False,
     local_only: bool = False,
     notify: Callable[[str], None] = print_to_stderr,
 ) -> Networks:
@@ -57,11 +68,12 @@ def load(
     Args:
         preset: a name of ``PRESETS`` or a folder; ``default_preset()`` if None.
         device: "cpu", "cuda", "cuda:1", "mps"; the best there is if None.
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16", "float16", or "auto": what the device computes fastest in (``segwright.models.units``).
         clip: another CLIP in place of the preset's, from the hub: "clip-b32", "clip-b16" or "clip-l14".
         captioner: another captioner, likewise: "blip-base" or "blip-large".
         vit: another ViT, likewise: "dinov2" or "vit".
         diffusion: another diffusion model ("sd21"), with the settings of the preset of that name that concern it.
+        fast: less work for almost the same result: ``segwright.presets.faster``.
         local_only: never ask the network.
         notify: called with what is fetched and how large it is.
 
@@ -70,8 +82,8 @@ def load(
         InputError: unknown device, dtype or companion.
     """
     chosen = find_preset(default_preset() if preset is None else preset)
-    if dtype not in DTYPES:
-        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    where = pick_device(device)
+    number_type = pick_dtype(dtype, where)
     swapped: dict[str, Part] = {}
     for kind, name in (("clip", clip), ("captioner", captioner), ("vit", vit), ("diffusion", diffusion)):
         if name is not None:
@@ -81,7 +93,9 @@ def load(
     if diffusion is not None:
         chosen = with_diffusion(chosen, diffusion)
         swapped |= {"tiny_vae": TINY_VAES[diffusion]} if diffusion in TINY_VAES else {}
-    return Networks(chosen, pick_device(device), DTYPES[dtype], swapped, local_only, notify)
+    if fast:
+        chosen = faster(chosen) if diffusion in (None, *TINY_VAES) else replace(faster(chosen), tiny=False)
+    return Networks(chosen, where, number_type, swapped, local_only, notify)
 
 
 def load_controlnet(
@@ -131,6 +145,22 @@ def pick_device(device: str | None = None) -> torch.device:
     if not there[name] or (name == "cuda" and int(number or 0) >= torch.cuda.device_count()):
         raise InputError(f"this machine has no device {device!r}; leave it out for {pick_device()}")
     return torch.device(device)
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The number type of that name.
+
+    Args:
+        dtype: of ``DTYPES``, or "auto".
+
+    Raises:
+        InputError: another name.
+    """
+    from segwright.models.units import fastest
+
+    if dtype != "auto" and dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)} or auto, got {dtype!r}")
+    return DTYPES[fastest(device) if dtype == "auto" else dtype]
 
 
 @dataclass(frozen=True)
@@ -210,8 +240,16 @@ class Networks:
         """What tells these weights from others: repository and commit as loaded, or a checksum over the folder's weight files.
 
         The commit is known once the weights are on this machine, so they are fetched if need be. The checksum is of each
-        file's name, size and first and last megabyte.
+        file's name, size and first and last megabyte. How a fast preset runs them is part of it.
         """
+        own = self._weights(network)
+        if network == "diffusion" and self.preset.tiny:
+            own += f", photos encoded by {self._weights('tiny_vae')}"
+        if network == "captioner" and self.preset.beams:
+            own += f", {self.preset.beams} beams"
+        return own
+
+    def _weights(self, network: str) -> str:
         if self.part(network) is not None:
             folder = self.folder(network)
             halved = any(folder.rglob("*.fp16.safetensors")) and not any(folder.rglob("*model.safetensors"))

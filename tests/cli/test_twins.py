@@ -25,6 +25,7 @@ from segwright.mini.voc import write_scenes
 from segwright.refine import G4SegSettings
 from segwright.runs.exports.objects import ExportSettings
 from segwright.runs.refine_masks import RefinementSettings
+from segwright.selfcheck.bench import Bench
 
 # Command -> the functions and classes among whose parameters its options are; the first is its twin.
 TWINS: dict[str, tuple[Callable[..., Any], ...]] = {
@@ -46,6 +47,7 @@ TWINS: dict[str, tuple[Callable[..., Any], ...]] = {
     "fetch": (sw.fetch,),
     "check": (sw.examine,),
     "doctor": (sw.doctor,),
+    "bench": (sw.bench, Bench),
     "methods": (sw.list_methods,),
     "diagnose": (sw.diagnose, sw.DiagnoseSettings),
     "serve": (sw.serve,),

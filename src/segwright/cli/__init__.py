@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from segwright.cli import (
+    bench,
     check,
     collections,
     diagnose,
@@ -30,11 +31,13 @@ from segwright.cli import (
     segment,
     serve,
 )
-from segwright.cli.options import EPILOG
+from segwright.cli.options import EPILOG, settle_dtype
 from segwright.errors import SegwrightError
 
 ABOUT = "Cut out of a photograph whatever can be named, with frozen diffusion models and no training."
-COMMANDS = (segment, collections, refine, prototypes, presets, fetch, check, methods, mini, evaluate, diagnose, doctor, serve)
+COMMANDS = (
+    segment, collections, refine, prototypes, presets, fetch, check, bench, methods, mini, evaluate, diagnose, doctor, serve,
+)  # fmt: skip
 WIDTH = 100  # columns of the help
 # What people do, and the commands for it; a test holds them complete.
 GROUPS = {
@@ -43,7 +46,7 @@ GROUPS = {
     "refine": ("refine",),
     "collections": ("overview", "review", "export", "doctor"),
     "measure": ("evaluate", "compare", "table", "datasets"),
-    "weights and methods": ("presets", "fetch", "check", "methods"),
+    "weights and methods": ("presets", "fetch", "check", "bench", "methods"),
     "miniature world": ("mini",),
 }
 
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
     options = parser().parse_args(arguments)
     try:
+        settle_dtype(options)
         return int(options.run(options))
     except SegwrightError as error:
         print(f"segwright: {error}", file=sys.stderr)

@@ -31,7 +31,12 @@ def add_words(command: argparse.ArgumentParser) -> None:
 def add_networks(command: argparse.ArgumentParser) -> None:
     add_listed(command, PRESET_NAMES, "--preset", help="%(listed)s or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
-    command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    command.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16", "auto"),
+        default="float32",
+        help="auto: what the device is fastest in, measured once",
+    )
     add_single(command)
 
 
@@ -41,6 +46,14 @@ def add_single(command: argparse.ArgumentParser, kinds: Sequence[str] = SINGLE) 
     for kind in kinds:
         about = ", with the settings that go with it" if kind == "diffusion" else ""
         add_listed(single, Listed(f"segwright.presets:{tables[kind]}"), f"--{kind}", metavar="N", help=f"of %(listed)s{about}")
+
+
+def settle_dtype(options: argparse.Namespace) -> None:
+    """``--dtype auto`` by the number type's own name, once for all that follows: runs, workers and what is fetched."""
+    if getattr(options, "dtype", None) == "auto":
+        from segwright.weights import pick_device, pick_dtype
+
+        options.dtype = str(pick_dtype("auto", pick_device(options.device))).removeprefix("torch.")
 
 
 def add_set(command: argparse.ArgumentParser, help: str) -> None:
@@ -55,8 +68,9 @@ def add_profile(command: argparse.ArgumentParser) -> None:
 
 
 def networks(options: argparse.Namespace) -> dict[str, Any]:
-    """The single networks that were chosen, as ``segwright.load`` takes them."""
-    return {kind: name for kind in SINGLE if (name := getattr(options, kind, None)) is not None}
+    """The single networks that were chosen, and ``fast``, as ``segwright.load`` takes them."""
+    chosen = {kind: name for kind in SINGLE if (name := getattr(options, kind, None)) is not None}
+    return chosen | ({"fast": True} if getattr(options, "fast", False) else {})
 
 
 def add_method(command: argparse.ArgumentParser) -> None:
@@ -68,6 +82,11 @@ def add_method(command: argparse.ArgumentParser) -> None:
     about = "%(listed)s or package.module:Class (default: %(default)s)"
     add_listed(command, METHOD_NAMES, "--method", default=DEFAULT, metavar="M", help=about)
     add_profile(command)
+    command.add_argument(
+        "--fast", action="store_true", help="less work for almost the same masks: tiny encoder where there is one, greedy captions"
+    )
+    about = "work on photos of more than so many megapixels at that size, to spare memory: 4, for instance (default: never)"
+    command.add_argument("--largest", type=float, metavar="MP", help=about)
     about = "what sharpens, in this order, of %(listed)s; or none (default: the method's own)"
     add_listed(command, REFINER_NAMES, "--refine", metavar="R,R", help=about)
     about = "after the refiners, parts of fewer pixels take the label around them; 0: all stay (default: the method's own)"
@@ -110,8 +129,9 @@ def method_spec(options: argparse.Namespace) -> Any:
     from segwright.methods.base import MethodSpec
 
     spec = MethodSpec(
-        options.method, options.preset, options.device, options.dtype, extras=networks(options), profile=options.profile
-    )
+        options.method, options.preset, options.device, options.dtype,
+        extras=networks(options), profile=options.profile, largest=options.largest,
+    )  # fmt: skip
     spec = spec.for_data(options.data) if getattr(options, "data", None) is not None else spec
     flags = {name: value for name in (*SETTINGS, *OPTIONS) if (value := getattr(options, name, None)) is not None}
     known = {*spec.kind.options, *spec.kind.settings_tree()}

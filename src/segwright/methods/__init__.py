@@ -79,7 +79,7 @@ def load_method(
         profile: "paper" or "published": networks and settings as the method's paper or its published code has them, where
             nothing else is given.
         settings: of the method's ``Settings``, its ``options`` (OVDiff: bank, support, stuff), and single networks
-            (clip="clip-b16").
+            (clip="clip-b16"), and ``fast``: less work for almost the same result (``segwright.presets.faster``).
 
     Raises:
         InputError: no such method, profile, device, dtype, setting or value.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +21,14 @@ from segwright.presets import CHOICES, NETWORKS, Preset, find_preset
 from segwright.profiles import Profile, find_profile
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import changed_row, parse_refiners, refine, refiner_settings
+from segwright.refine.upsample import hard_scores, shrunk, upsample
 from segwright.settings import Branch, Tree, build, merged, read_settings, settings_tree
-from segwright.types import Image, Scores, Segmentation, check_seed
+from segwright.types import Image, Scores, Segmentation, check_image, check_seed
 from segwright.weights import Networks, load, pick_device
 from segwright.words.synonyms import joined, names_of, split_names
 from segwright.words.vocabulary import check_words
 
+LOADING = (*CHOICES, "fast")  # what ``segwright.load`` takes by name
 # Of what is no method of ours.
 UNKNOWN: dict[str, Any] = {"method": None, "preset": None, "device": None, "dtype": None, "settings": {}}
 Progress = Callable[[str, int, int], object]  # (word, pictures made, of so many)
@@ -161,7 +164,7 @@ class Method(ABC):
         """A preset's networks (``segwright.weights.load``), each read and fetched when first used, and settings.
 
         Args:
-            settings: as ``cls.Settings``, and single networks in place of the preset's (clip="clip-b16").
+            settings: as ``cls.Settings``, single networks in place of the preset's (clip="clip-b16"), and ``fast``.
 
         Raises:
             InputError: unknown device, dtype, or values of settings.
@@ -331,8 +334,8 @@ def all_versions() -> dict[str, str | None]:
 
 
 def split_companions(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Single networks in place of a preset's, and all other settings."""
-    return {k: v for k, v in settings.items() if k in CHOICES}, {k: v for k, v in settings.items() if k not in CHOICES}
+    """What ``segwright.load`` takes beside preset, device and dtype, and all other settings."""
+    return {k: v for k, v in settings.items() if k in LOADING}, {k: v for k, v in settings.items() if k not in LOADING}
 
 
 def with_profile(
@@ -414,6 +417,51 @@ class Then(Method):
 
 
 @dataclass(frozen=True)
+class Reduced(Method):
+    """A method whose photos above ``largest`` megapixels are worked on at that size; smaller ones are the method's own business.
+
+    Results of larger photos have no scores: these would take gigabytes.
+    """
+
+    method: Method
+    largest: float
+    name: ClassVar = "reduced"
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.largest, int | float) and 0.01 <= self.largest < math.inf):
+            raise InputError(f"largest must be megapixels, 0.01 or more, got {self.largest!r}; 4 is usual")
+
+    @property
+    def networks(self) -> Networks:  # type: ignore[override]
+        return self.method.networks
+
+    @property
+    def settings(self) -> Any:
+        return self.method.settings
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        photos = [check_image(image) for image in images]
+        small = [shrunk(photo, self.largest) for photo in photos]
+        return [_whole(*row) for row in zip(photos, small, self.method.many(small, words), strict=True)]
+
+    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
+        self.method.prepare(words, progress)
+
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        return self.method.made_for(words)
+
+    def identity(self, words: bool | None = None) -> dict[str, Any]:
+        return self.method.identity(words) | {"largest": self.largest}
+
+
+def _whole(photo: Image, small: Image, found: Segmentation) -> Segmentation:
+    if small is photo:
+        return found
+    scores = found.scores or hard_scores(found)
+    return replace(found, labels=upsample(photo, small, scores), scores=None)
+
+
+@dataclass(frozen=True)
 class FunctionMethod(Method):
     """A function of images and words as a method; nothing is known of what its results depend on but its name."""
 
@@ -439,11 +487,12 @@ class MethodSpec:
         dtype: as for ``segwright.weights.load``.
         settings: those of the method's ``Settings`` that were chosen; the others keep their defaults.
         extras: what the method's ``load`` takes beside its settings: its ``options`` (OVDiff: bank, support, stuff), and
-            single networks (clip="clip-b16").
+            single networks (clip="clip-b16") and ``fast``.
         then: refiners put behind the method's own.
         profile: "paper" or "published": fills in what was not chosen.
         data: the data set that the profile is for; None: the profile's values for no data set in particular.
         then_on: what ``segwright.weights.load`` takes, for the networks of ``then``; None: those of the method.
+        largest: megapixels above which a photo is worked on at that size (``Reduced``); None: never.
     """
 
     name: str
@@ -456,10 +505,11 @@ class MethodSpec:
     profile: str | None = None
     data: str | None = None
     then_on: Mapping[str, Any] | None = None
+    largest: float | None = None
 
     def __post_init__(self) -> None:
         self.kind.checked(self.filled().settings)
-        foreign = sorted(set(self.extras) - {*self.kind.options, *CHOICES})
+        foreign = sorted(set(self.extras) - {*self.kind.options, *LOADING})
         if foreign:
             raise InputError(f"{self.name} has no option {', '.join(foreign)}; it has {', '.join(self.kind.options) or 'none'}")
 
@@ -516,10 +566,9 @@ class MethodSpec:
     def _opened(self, device: str | None) -> Method:
         spec = self.filled()
         loaded = self.kind.load(spec.preset, device, self.dtype, **spec.extras, **spec.settings)
-        if not self.then:
-            return loaded
         other = None if self.then_on is None else load(**{"device": device, "dtype": self.dtype, **self.then_on})
-        return Then(loaded, self.then, other)
+        whole = Then(loaded, self.then, other) if self.then else loaded
+        return whole if self.largest is None else Reduced(whole, self.largest)
 
     def needs(self, words: bool) -> tuple[Networks, tuple[str, ...], str | None]:
         """The networks as the method opens them, the kinds of which it will ask for, and its few-step weights, if any.

@@ -96,7 +96,8 @@ class _Networks:
 
     def __init__(self, networks: Any, cache: Cache) -> None:
         self._networks, self._cache = networks, cache
-        self._owner = f"{networks.preset.name} {networks.device} {networks.dtype} {sorted(map(repr, networks.swapped.items()))}"
+        preset, swapped = networks.preset, sorted(map(repr, networks.swapped.items()))
+        self._owner = f"{preset.name} {preset.tiny} {preset.beams} {networks.device} {networks.dtype} {swapped}"
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._networks, name)

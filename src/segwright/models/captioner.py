@@ -27,7 +27,10 @@ class Captioner:
     """
 
     def __init__(self, model: Any, tokenizer: Any, pixels: Pixels) -> None:
+        from segwright.models.blip import quicken
+
         self.model = model
+        quicken(model)
         self.tokenizer = tokenizer
         self.pixels = pixels
         config = model.generation_config
@@ -62,6 +65,8 @@ class Captioner:
         most = longest or self.longest
         if prompt and len(self.tokenizer(prompt).input_ids) - 1 >= most:  # its last token is no part of the start
             return [prompt] * len(images)
+        from segwright.models.blip import PhotoCache
+
         captions: list[str] = []
         for i in range(0, len(images), batch):
             pixels = self.pixels(images[i : i + batch], self.device, self.model.dtype)
@@ -72,6 +77,7 @@ class Captioner:
                 max_length=most,
                 min_length=min(least, most),
                 max_new_tokens=None,
+                past_key_values=PhotoCache(len(pixels)),
                 **self._start(prompt, len(pixels)),
             )
             captions += [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]

@@ -115,8 +115,8 @@ def _set(texts: Sequence[str]) -> list[str]:
     return [part for text in texts for part in ("--set", text)]
 
 
-def _networks(preset: Any, device: str | None, dtype: str, single: Mapping[str, str]) -> list[str]:
-    parts = ["--preset", str(preset), *(part for kind, name in single.items() for part in (f"--{kind}", name))]
+def _networks(preset: Any, device: str | None, dtype: str, single: Mapping[str, Any]) -> list[str]:
+    parts = ["--preset", str(preset), *(part for kind, chosen in single.items() for part in _flag(kind, chosen))]
     parts += ["--device", device] if device else []
     return parts + (["--dtype", dtype] if dtype != "float32" else [])
 
@@ -130,7 +130,7 @@ def _flag(name: str, value: Any) -> list[str]:
     return [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
 
 
-def _arguments(preset: Any, device: str | None, dtype: str, single: Mapping[str, str], others: Mapping[str, Any]) -> str:
+def _arguments(preset: Any, device: str | None, dtype: str, single: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     changed = {"device": device} if device else {}
     changed |= {"dtype": dtype} if dtype != "float32" else {}
     return ", ".join([repr(preset), *(f"{name}={value!r}" for name, value in [*changed.items(), *single.items(), *others.items()])])

@@ -22,24 +22,39 @@ VAE: dict[str, Any] = {
 }
 
 
-def networks(dtype: torch.dtype, channels_last: bool) -> Networks:
-    """All of them, with random weights; ours keeps convolutions channels-last, as ``segwright.weights.load`` does."""
+def networks(dtype: torch.dtype, channels_last: bool = True, device: str = "cpu", fast: bool = False) -> Networks:
+    """All of them, with random weights; ours keeps convolutions channels-last, as ``segwright.weights.load`` does.
+
+    Args:
+        fast: TAESD's encoder and greedy captions, as ``segwright.presets.faster``.
+    """
     from segwright.models.captioner import Captioner
     from segwright.models.clip import Clip
     from segwright.models.diffusion import Diffusion
     from segwright.models.pixels import Pixels
 
-    made = Networks(Preset("random", image_size=512), torch.device("cpu"), dtype)
+    made = Networks(Preset("random", image_size=512, tiny=fast, beams=1 if fast else None), torch.device(device), dtype)
     with tempfile.TemporaryDirectory() as folder:
         texts, sentences = tokenizers(Path(folder))
-    unet, vae, text_encoder, clip, blip = (ready(make, dtype) for make in makers(texts, sentences))
+    unet, vae, text_encoder, clip, blip = (ready(make, dtype).to(device) for make in makers(texts, sentences))
     for network in (unet, vae) if channels_last else ():
         network.to(memory_format=torch.channels_last)
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     made.__dict__["diffusion"] = Diffusion(unet, vae, [text_encoder], [texts], schedule)
     made.__dict__["clip"] = Clip(clip, texts, Pixels(224, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)))
     made.__dict__["captioner"] = Captioner(blip, sentences, Pixels(384, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)))
+    if fast:
+        made.__dict__["tiny_vae"] = ready(taesd, dtype).to(device, memory_format=torch.channels_last)
+        made.diffusion.use_encoder(made.tiny_vae)
+        made.captioner.beams = 1
     return made
+
+
+def taesd() -> Any:
+    """In TAESD's size, which is the class's own."""
+    from diffusers import AutoencoderTiny
+
+    return AutoencoderTiny()
 
 
 def sd21(dtype: torch.dtype, device: str = "cpu", unet_size: dict[str, Any] | None = None) -> Networks:
