@@ -20,6 +20,7 @@ from segwright.methods import METHODS, find_method
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.support import STEP, SupportSettings
 from segwright.mini.voc import data_folder
+from segwright.models.clip import KEY
 from segwright.presets import find_preset, shipped_folder
 from segwright.refine import G4Seg
 from segwright.types import SEEDS
@@ -149,7 +150,7 @@ def test_a_prompt_as_long_as_a_caption_is_the_caption() -> None:
 
 def test_words_without_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = load("mini", "cpu").clip
-    monkeypatch.setattr("segwright.models.clip.TEXTS", 5)
+    monkeypatch.setattr("segwright.models.clip.MEMORY", 5 * (KEY + 4 * clip.model.config.projection_dim))
     first = clip.embed_texts(["dog", "sofa"])
     many = clip.embed_texts([f"word {i}" for i in range(9)])
     assert many.shape[0] == 9

@@ -81,6 +81,6 @@ def test_commands_in_order(name: str, street: Path, monkeypatch: pytest.MonkeyPa
 def test_the_readmes_python(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGWRIGHT_PRESET", "mini")
     sw.prototypes(["dog", "sofa"], "bank", preset="mini", support={"pictures": 2, "sampling": {"steps": 2}})
-    (block,) = (body for kind, body in FENCED.findall((ROOT / "README.md").read_text("utf8")) if kind == "python")
+    block = next(body for kind, body in FENCED.findall((ROOT / "README.md").read_text("utf8")) if kind == "python")
     exec(compile(block, "README.md", "exec"), {})
     assert (street / "out/python/one.png").is_file()

@@ -178,7 +178,7 @@ def test_readme_and_tour_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert values["seg"].labels.shape == scene.shape[:2]
         assert (tmp_path / "street.png").is_file()
     assert values["sharp"].values.shape == values["seg"].scores.values.shape
-    assert (tmp_path / "out/a.png").is_file()
+    assert (tmp_path / "out/python/a.png").is_file()
 
 
 def test_own_method_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

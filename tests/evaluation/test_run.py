@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from PIL import ImageChops
 from toys import Empty, Guessing, Knowing, ToySpec, folder
 
 from segwright.datasets import open_dataset
@@ -87,7 +88,16 @@ def test_files_of_a_report(tmp_path: Path) -> None:
     dataset = folder(tmp_path / "data", photos=9)
     out = tmp_path / "r"
     report = evaluate(Guessing(), dataset, out)
-    assert {p.name for p in out.iterdir()} == {"report.json", "report.md", "contact.png", "run.json", "photos.jsonl", "predictions"}
+    assert {p.name for p in out.iterdir()} == {
+        "report.json",
+        "report.md",
+        "contact.png",
+        "iou.png",
+        "iou.svg",
+        "run.json",
+        "photos.jsonl",
+        "predictions",
+    }
     for item in dataset.items:
         assert read_label_map(out / f"predictions/{item.id}.png").shape == item.truth().shape
     low, high = report.content["intervals"]["miou"]
@@ -304,8 +314,8 @@ def test_photos_and_truths_that_were_replaced_are_measured_anew(tmp_path: Path) 
     for file in (photo, mask):
         content = file.read_bytes()
         with Pillow.open(file) as picture:
-            turned = picture.rotate(180)
-        turned.save(file)
+            other = ImageChops.invert(picture) if file is photo else picture.point(lambda index: 0)
+        other.save(file)
         whole = evaluate(Guessing(), dataset, tmp_path / f"whole-{file.parent.name}").content
         assert timeless(evaluate(Guessing(), dataset, out).content) == timeless(whole)
         assert whole["miou"] != before["miou"]

@@ -15,8 +15,8 @@ from segwright.errors import InputError
 from segwright.files.masks import read_label_map, write_label_map
 from segwright.refine import CRF
 from segwright.runs.exports import export
-from segwright.runs.reading import open_run
 from segwright.runs.refine_masks import RefinementSettings, refine_masks
+from segwright.runs.refined import open_results
 from segwright.runs.review import Decision, Review
 
 
@@ -51,16 +51,16 @@ def test_refined_masks_are_exported(refined: Path, tmp_path: Path) -> None:
 
 
 def test_and_reviewed(refined: Path, tmp_path: Path) -> None:
-    Review(open_run(refined)).decide(Decision("p1", "accepted", renamed={"cat": "lynx"}))
+    Review(open_results(refined)).decide(Decision("p1", "accepted", renamed={"cat": "lynx"}))
     export(refined, "coco", tmp_path / "coco", accepted=True)
     content = json.loads((tmp_path / "coco/annotations.json").read_text())
     assert [Path(one["file_name"]).stem for one in content["images"]] == ["p1"]
 
 
-def test_journals_of_before_are_refused_with_advice(refined: Path) -> None:
+def test_journals_of_before_are_refused(refined: Path) -> None:
     from segwright.files.journal import encode_line
 
     lines = refined / "segwright-refine.jsonl"
     lines.write_bytes(encode_line({"file": "p0.png", "made_from": []}))
-    with pytest.raises(InputError, match="refine again into another folder"):
-        open_run(refined)
+    with pytest.raises(InputError, match="is damaged"):
+        open_results(refined)

@@ -34,7 +34,7 @@ def test_the_last_decision_counts_and_is_there_for_others(run: Path) -> None:
     first = review.decide(Decision("p0", "accepted", by="ann"))
     assert (first.number, first.mask != "") == (1, True)
     assert Review(open_run(run)).decisions() == {"p0": first}
-    second = review.decide(Decision("p0", "rejected", by="bob", after=first.number))
+    second = review.decide(Decision("p0", "rejected", by="bob", seen=first.number))
     assert review.decisions()["p0"] == second
     assert len((run / "review.jsonl").read_bytes().splitlines()) == 2, "nothing is forgotten"
 
@@ -53,9 +53,7 @@ def test_several_at_once_lose_nothing(run: Path) -> None:
         review, after = Review(open_run(run)), dict.fromkeys(photos, 0)
         for turn in range(20):
             for photo in photos:
-                after[photo] = review.decide(
-                    Decision(photo, ("accepted", "rejected")[turn % 2], by=name, after=after[photo])
-                ).number
+                after[photo] = review.decide(Decision(photo, ("accepted", "rejected")[turn % 2], by=name, seen=after[photo])).number
 
     people = [threading.Thread(target=work, args=(f"who{i}", [f"p{2 * i}", f"p{2 * i + 1}"])) for i in range(3)]
     for one in people:

@@ -124,8 +124,8 @@ def _overview(options: argparse.Namespace) -> int:
 
 
 def _warn_cut(folder: str) -> None:
-    from segwright.runs.reading import open_run
+    from segwright.runs.refined import open_results
 
-    if open_run(folder).cut:
+    if open_results(folder).cut:
         text = "the last line of its manifest was cut, so a photo more may have been done; start segwright segment again"
         print(f"segwright: {folder}: {text}", file=sys.stderr)

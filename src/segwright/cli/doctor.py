@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add(commands: Any) -> None:
-    command = commands.add_parser("doctor", help="what is whole in a run, bank or report, what is damaged, and mend it")
+    command = commands.add_parser("doctor", help="what is whole or damaged in a run, bank or report, and mend it")
     command.add_argument("folder", metavar="FOLDER", help="a run, a bank, a report, refined masks, or a folder of them")
     about = "set aside what is damaged and make again what needs no networks; what is whole is not touched"
     command.add_argument("--repair", action="store_true", help=about)

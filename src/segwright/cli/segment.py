@@ -102,8 +102,8 @@ def _line(outcome: Any, options: argparse.Namespace, words: Sequence[str] | None
     absent = [word for word in words or () if word not in names] if options.vocabulary is None else []  # of a benchmark most are
     missing = [f"not found: {text}" for text in outcome.facts.get("not_found") or absent]
     if not sys.stdout.isatty():
-        said = "; ".join([", ".join(parts) or "nothing found", *missing])
-        return f"{outcome.photo}: {said} -> {outcome.files[0]}"
+        text = "; ".join([", ".join(parts) or "nothing found", *missing])
+        return f"{outcome.photo}: {text} -> {outcome.files[0]}"
     below = "".join(f"  {text}\n" for text in missing)
     return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{quoted}{below}  -> {outcome.files[0]}"
 

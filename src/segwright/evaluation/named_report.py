@@ -9,7 +9,7 @@ from typing import Any
 from segwright.evaluation.figures import LEVEL, RESAMPLES, count, interval
 from segwright.evaluation.measuring import Record, Task
 from segwright.evaluation.named import HEADLINES, LEAST, curve, pairs, resampled, summary, word_ious
-from segwright.evaluation.report import TIMING, percent, picked, said_of_intervals, settings_table, timing
+from segwright.evaluation.report import TIMING, about_intervals, percent, picked, settings_table, timing
 from segwright.files.record import plain
 
 MEASURES = {
@@ -62,7 +62,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         mark = "**" if name == report["measure"] else ""
         low, high = report["intervals"][name]
         lines.append(f"| {title} | {mark}{percent(report[name])}{mark} | {percent(low)} .. {percent(high)} |")
-    lines += ["", f"{said_of_intervals(report['photos'])} The headline is in bold.", "", f"![the plot]({PLOT})", ""]
+    lines += ["", f"{about_intervals(report['photos'])} The headline is in bold.", "", f"![the plot]({PLOT})", ""]
     lines += ["![best, median and worst photos](contact.png)", "", "| word | IoU |", "| --- | --- |"]
     lines += [f"| {name} | {percent(value)} |" for name, value in report["iou"].items()]
     return "\n".join([*lines, *settings_table(report)])

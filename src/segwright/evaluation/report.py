@@ -81,14 +81,14 @@ def markdown(report: Mapping[str, Any]) -> str:
         mark = "**" if name == report["measure"] else ""
         low, high = low_high[name]
         lines.append(f"| {title} | {mark}{percent(report[name])}{mark} | {percent(low)} .. {percent(high)} |")
-    lines += ["", f"{said_of_intervals(report['photos'])} The protocol's headline is in bold.", ""]
+    lines += ["", f"{about_intervals(report['photos'])} The protocol's headline is in bold.", ""]
     lines += ["![best, median and worst photos](contact.png)", "", "![IoU of each class](iou.svg)", ""]
     lines += ["| class | IoU |", "| --- | --- |"]
     lines += [f"| {name} | {percent(value)} |" for name, value in report["iou"].items()]
     return "\n".join([*lines, *settings_table(report)])
 
 
-def said_of_intervals(photos: int) -> str:
+def about_intervals(photos: int) -> str:
     """How the intervals are made, and whether so few photos carry them."""
     rough = (
         f" With fewer than {ROUGH} photos they are rough: they hold the truth less often than they say." if photos < ROUGH else ""

@@ -22,7 +22,8 @@ from PIL import Image as Pillow
 from segwright.files.disk import atomic_write
 from segwright.files.places import Local
 from segwright.images import opened
-from segwright.runs.reading import Collection, open_run
+from segwright.runs.reading import Collection
+from segwright.runs.refined import open_results
 from segwright.runs.store import Line
 
 SIDE = 220  # pixels of an embedded picture's long side
@@ -108,7 +109,7 @@ def overview(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = N
         InputError: there is no run, or it is damaged.
         OutputError: the page cannot be written.
     """
-    collection = open_run(run)
+    collection = open_results(run)
     local = isinstance(collection.place, Local)
     page = Path(out) if out is not None else Path(collection.place.path(NAME) if local else NAME)
     tiles = [_tile(collection, line, page, embed or not local) for line in collection.done]
@@ -121,7 +122,7 @@ def word_table(run: str | os.PathLike[str]) -> str:
     Raises:
         InputError: there is no run, or it is damaged.
     """
-    collection, found = open_run(run), defaultdict(list)
+    collection, found = open_results(run), defaultdict(list)
     for line in collection.done:
         record = collection.record(line)
         for segment in record.segments:

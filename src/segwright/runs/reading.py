@@ -21,8 +21,6 @@ from segwright.images import natural
 from segwright.runs.store import MANIFEST, RUN, Line, parse_manifest, parse_run
 from segwright.untrusted import decode
 
-REFINED = "segwright-refine.json"  # the head of what segwright refine wrote
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -150,16 +148,12 @@ class Collection:
 
 
 def open_run(folder: str | os.PathLike[str]) -> Collection:
-    """The run in a folder or URL, or what ``segwright refine`` wrote there, as far as it is done.
+    """The run in a folder or URL, as far as it is done.
 
     Raises:
         InputError: there is none, it is damaged, or another version wrote it.
     """
     place = find_place(folder)
-    if not place.exists(RUN) and place.exists(REFINED):
-        from segwright.runs.refined import open_refined
-
-        return open_refined(place)
     run = parse_run(place.read(RUN), place)
     found = place.read(MANIFEST) or b""
     lines = {line.photo: line for line in parse_manifest(whole_lines(found), place)}

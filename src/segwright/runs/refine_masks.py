@@ -20,13 +20,12 @@ from segwright.files.seal import digest
 from segwright.images import find_photos, read
 from segwright.refine import CRF, G4Seg, Refiner
 from segwright.refine.pipeline import Row, parse_refiners, refine
-from segwright.runs.reading import REFINED
 from segwright.runs.sources import open_signed, signature
 from segwright.types import Segmentation
 from segwright.untrusted import decode, safe_name
 from segwright.weights import Networks, load
 
-RUN_FILE, LINES = REFINED, "segwright-refine.jsonl"
+RUN_FILE, LINES = "segwright-refine.json", "segwright-refine.jsonl"
 # What a refiner's name means on masks that may be hard: constants best on coarsened real masks (docs/methods/g4seg.md), and G4Seg
 # on softened outlines, else it would leave them alone (a mask 16 times too coarse is about that unsure of them).
 REFINERS: dict[str, Refiner] = {"crf": CRF.of("cutler"), "g4seg": G4Seg(soften=0.03)}
@@ -152,7 +151,7 @@ class Entry:
     file: str
     made_from: list[Any]
     digest: str  # of the file
-    photo: str | None = None
+    photo: str
 
     def __post_init__(self) -> None:
         safe_name(self.file)

@@ -12,12 +12,12 @@ import numpy as np
 
 from segwright.errors import InputError
 from segwright.files.journal import decode_lines, whole_lines
-from segwright.files.places import Place
+from segwright.files.places import Place, find_place
 from segwright.images import natural
 from segwright.objects import box_of
-from segwright.runs.reading import Collection, Record, Segment, common_root
+from segwright.runs.reading import Collection, Record, Segment, common_root, open_run
 from segwright.runs.refine_masks import LINES, RUN_FILE, Entry
-from segwright.runs.store import Line
+from segwright.runs.store import RUN, Line
 from segwright.untrusted import decode
 
 
@@ -50,11 +50,21 @@ class _Refined(Collection):
         return found
 
 
+def open_results(folder: str | os.PathLike[str]) -> Collection:
+    """A run in a folder or URL, or what ``segwright refine`` wrote there, as far as it is done.
+
+    Raises:
+        InputError: there is neither, it is damaged, or another version wrote it.
+    """
+    place = find_place(folder)
+    return open_refined(place) if place.exists(RUN_FILE) and not place.exists(RUN) else open_run(folder)
+
+
 def open_refined(place: Place) -> Collection:
     """The refined masks in a place.
 
     Raises:
-        InputError: they are damaged, or of a version that did not write down the photos.
+        InputError: they are damaged, or of a version that wrote down less.
     """
     where = place.path(RUN_FILE)
     try:
@@ -63,8 +73,6 @@ def open_refined(place: Place) -> Collection:
         raise InputError(f"{where!r} is damaged ({error}); expected what segwright refine wrote") from None
     entries = decode_lines(whole_lines(place.read(LINES) or b""), partial(decode, kind=Entry), place.path(LINES))
     rows = {entry.file: entry for entry in entries}
-    if any(entry.photo is None for entry in entries):
-        raise InputError(f"{where!r} was written before refine kept the photos' places; refine again into another folder")
     names = sorted((os.path.splitext(file)[0] for file in rows), key=lambda name: natural(PurePosixPath(name)))
     done = tuple(_line(rows[f"{name}.png"], name) for name in names)
     run: dict[str, Any] = {"method": "refine", "versions": {"segwright": None, **head.versions}, "preset": None}
@@ -73,7 +81,7 @@ def open_refined(place: Place) -> Collection:
 
 def _line(entry: Entry, name: str) -> Line:
     signature = str(entry.made_from[0][1])  # of the photo; the mask's stands beside it
-    return Line(str(entry.photo), "done", name, signature=signature, files={".png": entry.digest})
+    return Line(entry.photo, "done", name, signature=signature, files={".png": entry.digest})
 
 
 def _words(named: dict[int, str] | None, place: Place, names: list[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segwright.errors import InputError, OutputError
-from segwright.files.journal import decode_lines, encode_line, whole_lines
+from segwright.files.journal import decode_lines, encode_line, last_check, whole_lines
 from segwright.files.places import Local
 from segwright.files.record import plain
 from segwright.objects import box_of
@@ -44,7 +44,7 @@ class Decision:
         renamed: word -> what it is.
         by: who; may be empty.
         number: 1 for the run's first decision, and so on.
-        after: the number of the photo's decision that the person saw, 0 for none.
+        seen: the number of the photo's decision that the person saw, 0 for none.
         mask: checksum of the label map's file that was decided on.
     """
 
@@ -54,7 +54,7 @@ class Decision:
     renamed: Mapping[str, str] = field(default_factory=dict)
     by: str = ""
     number: int = 0
-    after: int = 0
+    seen: int = 0
     mask: str = ""
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Review:
         """Keep a decision; it is on the disk when this returns, with its number.
 
         Raises:
-            OvertakenError: the photo has a newer decision than ``decision.after``.
+            OvertakenError: the photo has a newer decision than ``decision.seen``.
             InputError: no such photo, or words that it does not have.
             OutputError: it cannot be written.
         """
@@ -117,14 +117,15 @@ class Review:
             raise InputError(f"{decision.name!r} is no photo of this run")
         try:
             with self._locked() as file:
-                lines = self._parsed(whole_lines(file.read()))
+                content = whole_lines(file.read())
+                lines = self._parsed(content)
                 now = next((one for one in reversed(lines) if one.name == decision.name), None)
                 mask = self.mask(decision.name)
-                if now is not None and now.mask == mask and now.number != decision.after:
+                if now is not None and now.mask == mask and now.number != decision.seen:
                     raise OvertakenError(now)
                 kept = replace(decision, number=len(lines) + 1, mask=mask)
                 file.seek(0, os.SEEK_END)
-                file.write(encode_line(plain(asdict(kept))))
+                file.write(encode_line(plain(asdict(kept)), last_check(content)))
                 file.flush()
                 os.fsync(file.fileno())
                 return kept

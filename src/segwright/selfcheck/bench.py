@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from segwright.errors import InputError
+from segwright.errors import InputError, is_out_of_memory
 from segwright.fetching import needs, targets
 from segwright.files.record import versions
 from segwright.methods import DEFAULT, find_method
@@ -230,7 +230,7 @@ def _measured(
                     work(number)
                 runs.append({step: (meter.seconds[step], meter.busy[step]) for step in meter.seconds})
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         yield Row(target, batch, ALL, failed="more memory is needed than there is")
         return

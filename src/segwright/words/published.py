@@ -11,7 +11,8 @@ from typing import Any
 from segwright.errors import InputError
 from segwright.words.synonyms import Word
 
-LISTS = ("sclip", "clip-es", "diffsegmenter", "freeseg-diff", "ovdiff")
+_FILES = (file.name for file in files("segwright.words").joinpath("names").iterdir())
+LISTS = tuple(sorted(name.removesuffix(".json") for name in _FILES if name.endswith(".json")))
 
 
 def class_names(listed: str | None, data: str, words: Sequence[str], otherwise: Sequence[str]) -> tuple[str, ...]:

@@ -147,7 +147,7 @@ def test_killed_at_20_moments_no_decision_is_lost(run: Path) -> None:
                 wish = {
                     "name": name,
                     "verdict": lot.choice(("accepted", "rejected")),
-                    "after": known.get(name, {}).get("number", 0),
+                    "seen": known.get(name, {}).get("number", 0),
                 }
                 code, content = server.ask("/decide", wish)
                 answer = json.loads(content)
@@ -175,7 +175,7 @@ def test_two_people_in_two_windows(served: Served) -> None:
     code, content = served.ask("/decide", {"name": name, "verdict": "rejected", "by": "bob"})
     assert code == 409
     assert json.loads(content)["now"]["by"] == "ann"
-    code, _ = served.ask("/decide", {"name": name, "verdict": "rejected", "by": "bob", "after": 1})
+    code, _ = served.ask("/decide", {"name": name, "verdict": "rejected", "by": "bob", "seen": 1})
     assert code == 200
 
 

@@ -12,7 +12,8 @@ from segwright.files.places import find_place
 from segwright.runs.exports import coco, cvat, label_studio, labelme, parquet, voc, yolo
 from segwright.runs.exports.objects import Annotations, ExportSettings, Features, list_annotations, split
 from segwright.runs.exports.target import Target
-from segwright.runs.reading import Collection, Done, open_run
+from segwright.runs.reading import Collection, Done
+from segwright.runs.refined import open_results
 from segwright.runs.review import accepted
 from segwright.runs.sources import file_bytes, open_photo, open_signed
 from segwright.runs.store import Line
@@ -66,7 +67,7 @@ def export(
     if chosen.kind not in (None, *kinds):
         raise InputError(f"{format} holds masks as {' or '.join(kinds)} only, not as {chosen.kind}")
     chosen = replace(chosen, masks=chosen.kind or kinds[0], boxes_only=False)
-    collection = accepted(open_run(run)) if chosen.accepted else open_run(run)
+    collection = accepted(open_results(run)) if chosen.accepted else open_results(run)
     features = _features(collection, preset, device) if chosen.objects == "instances" else None
     whole = list_annotations(collection, chosen, features)
     with Target(find_place(out)) as target:

@@ -58,7 +58,7 @@ def read_upload(path: str | os.PathLike[str] | None, limits: Limits) -> Image:
     if path is None:
         raise InputError("there is no photo yet; drop one on the page, or take a sample")
     file = open_upload(Path(path), limits)
-    width, height = check_pixels(file, limits)
+    width, height = check_pixels(file, limits, ROOM)
     most = limits.megapixels * 1e6
     if width * height <= most:
         return read(file)
@@ -66,16 +66,16 @@ def read_upload(path: str | os.PathLike[str] | None, limits: Limits) -> Image:
         return _smaller(read(file), most)
 
 
-def check_pixels(file: Named, limits: Limits) -> tuple[int, int]:
+def check_pixels(file: Named, limits: Limits, room: float = 1) -> tuple[int, int]:
     """Width and height, as the header says.
 
     Raises:
-        InputError: too many pixels even to be made smaller.
+        InputError: more than ``room`` times the pixels of the limit.
     """
     width, height = header_size(file)
-    if width * height > ROOM * limits.megapixels * 1e6:
+    if width * height > room * limits.megapixels * 1e6:
         raise InputError(
-            f"{file.name!r} has {width}x{height} pixels; this page takes {ROOM * limits.megapixels:g} megapixels at most: "
+            f"{file.name!r} has {width}x{height} pixels; this page takes {room * limits.megapixels:g} megapixels at most: "
             "make it smaller"
         )
     return width, height

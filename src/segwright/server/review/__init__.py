@@ -38,12 +38,12 @@ def review(
         raise InputError(
             f"the review needs the page's server, which cannot be imported ({error}); pip install 'segwright[page]'"
         ) from error
-    from segwright.runs.reading import open_run
+    from segwright.runs.refined import open_results
     from segwright.runs.review import Review
     from segwright.server.page.guard import LOOPBACK
     from segwright.server.review.app import app
 
-    decided = Review(open_run(run))
+    decided = Review(open_results(run))
     known = token or (None if host in LOOPBACK else secrets.token_urlsafe(18))
     with _listening(host, port) as sock:
         address = f"http://{host}:{sock.getsockname()[1]}/" + (f"?token={known}" if known else "")

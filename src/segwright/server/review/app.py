@@ -45,7 +45,7 @@ class Wish:
     removed: tuple[str, ...] = ()
     renamed: dict[str, str] = field(default_factory=dict)
     by: str = ""
-    after: int = 0
+    seen: int = 0
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Pages:
         """
         try:
             wish = decode(body, Wish)
-            decision = Decision(wish.name, wish.verdict, wish.removed, wish.renamed, wish.by, after=wish.after)
+            decision = Decision(wish.name, wish.verdict, wish.removed, wish.renamed, wish.by, seen=wish.seen)
         except ValueError as error:
             raise InputError(f"the decision cannot be read ({error})") from None
         words = {one.word for one in self.review.run.record(self._line(wish.name)).segments}
