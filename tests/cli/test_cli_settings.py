@@ -34,7 +34,6 @@ NEEDED: dict[tuple[str, ...], tuple[object, ...]] = {
     ("diagnose",): (PHOTO, "--words", "apple"),
     ("serve",): (),
     ("check",): (),
-    ("bench",): (),
 }
 SETS = {
     ("segment",): ("timestep=100", "freeseg-diff has no setting 'timestep'; this is features.timestep or refine.g4seg.timestep"),
@@ -61,7 +60,9 @@ def takes(command: argparse.ArgumentParser, flag: str) -> bool:
     return any(flag in action.option_strings for action in command._actions)
 
 
-WITH_PRESET = [path for path, command in commands(parser()) if takes(command, "--device") and path[0] not in ("mini", "export")]
+WITH_PRESET = [
+    path for path, command in commands(parser()) if takes(command, "--device") and path[0] not in ("mini", "export", "bench")
+]
 
 
 def test_names_of_single_networks_are_the_tables() -> None:

@@ -6,16 +6,13 @@ The U-Net itself sees the empty prompt; each class's name has one vector, which 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from segwright.models.attention import Recorder, split_heads
-
-if TYPE_CHECKING:
-    from segwright.models.diffusion import Diffusion
 
 TEMPLATE = "A photo of {}"  # published code
 
@@ -42,7 +39,7 @@ class NameLogits(Recorder):
 
 
 @torch.no_grad()
-def name_vectors(diffusion: Diffusion, names: Sequence[str]) -> Tensor:
+def name_vectors(diffusion: Any, names: Sequence[str]) -> Tensor:
     """(N, D): each name's vector as the published code has it.
 
     The mean over the tokens 1 .. n - 1 of "A photo of NAME", where n is how many tokens the bare name has with the first and
@@ -55,7 +52,7 @@ def name_vectors(diffusion: Diffusion, names: Sequence[str]) -> Tensor:
 
 
 @torch.no_grad()
-def text_means(diffusion: Diffusion, names: Sequence[str], template: str = "{}") -> Tensor:
+def text_means(diffusion: Any, names: Sequence[str], template: str = "{}") -> Tensor:
     """(N, D) float32: the mean over all 77 tokens, padding too; what the published code's candidate filter compares."""
     if not names:
         return torch.zeros(0, 1)
@@ -63,6 +60,6 @@ def text_means(diffusion: Diffusion, names: Sequence[str], template: str = "{}")
 
 
 @torch.no_grad()
-def text_tokens(diffusion: Diffusion, name: str, template: str = "{}") -> Tensor:
+def text_tokens(diffusion: Any, name: str, template: str = "{}") -> Tensor:
     """(L, D): a name's embedding in a template, all tokens with padding; of several words, the mean of the words'."""
     return diffusion.embed([template.replace("{}", word) for word in name.split()]).tokens.mean(0)

@@ -94,7 +94,7 @@ def test_a_text_file_and_a_quick_press(visit: Visit, tmp_path: Path, capfd: pyte
         visit.page.wait_for_function(
             "said => [...document.querySelectorAll('[role=alert]')].some((e) => e.textContent.includes(said))", arg=said
         )
-        assert visit.panel.locator(".sw-status progress").count() == 0
+        visit.panel.locator(".sw-status progress").wait_for(state="detached")
     assert "Traceback" not in capfd.readouterr().err
     visit.segment("apple", PHOTO)
 

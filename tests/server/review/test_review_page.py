@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import random
-import signal
 import sys
 import threading
 import time
@@ -74,7 +73,7 @@ class Served:
 
     def end(self) -> None:
         if self.process.is_alive() and self.process.pid:
-            os.kill(self.process.pid, signal.SIGKILL)
+            self.process.kill()  # of one that is gone already: nothing
         self.process.join(30)
 
 

@@ -29,7 +29,10 @@ function choose(root, label, undone) {
   if (!root?.matches(".sw-choose")) return;
   if (!undone) (root.steps ||= []).push(label);
   root.querySelector(".sw-undo").disabled = !root.steps.length;
-  trigger("kept", { dropped: [...root.querySelectorAll(".sw-switch:not(:checked)")].map((box) => Number(box.dataset.label)) });
+  clearTimeout(root.told);  // a burst of presses is told once, as it ends
+  root.told = setTimeout(() => {
+    trigger("kept", { dropped: [...root.querySelectorAll(".sw-switch:not(:checked)")].map((box) => Number(box.dataset.label)) });
+  }, 250);
 }
 
 function undo(root) {
