@@ -15,7 +15,7 @@ from segwright.words.vocabulary import load
 @cache
 def published_stuff() -> tuple[str, ...]:
     """The stuff of OVDiff's published list; a class that it does not name is a thing."""
-    text = files("segwright.words").joinpath("names", "ovdiff-stuff.json").read_text(encoding="utf-8")
+    text = files("segwright.words").joinpath("ovdiff-stuff.json").read_text(encoding="utf-8")
     return tuple(json.loads(text)["stuff"])
 
 
