@@ -12,8 +12,8 @@ demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniat
 	$(BIN)/segwright overview out/demo --table
 	@echo "All on one page: open out/demo/overview.html. To use segwright here: . $(VENV)/bin/activate"
 
-test: $(VENV)/.installed-dev  ## the tests, offline
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev  ## the tests, offline, a process a core (one thread each), four at most
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-integrations: $(VENV)/.installed-dev $(VENV)-label-studio/.installed  ## a real Label Studio asks segwright; its own environment is 1 GB
 	$(BIN)/python tests/integrations/real_label_studio.py --command $(VENV)-label-studio/bin/label-studio
