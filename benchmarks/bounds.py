@@ -59,8 +59,12 @@ def texts(photos: int) -> None:
     held = sum(v.untyped_storage().nbytes() + sys.getsizeof(v) for v in clip._texts.values())
     held += sum(sys.getsizeof(word) + sys.getsizeof((word, key)) for word, key in clip._texts) + sys.getsizeof(clip._texts)
     took = time.perf_counter() - begun
-    print(f"  texts, 80 words over {photos} photos: {len(clip._texts)} prompts remembered, {held / 2**20:.1f} MiB; the process grew by "
-          f"{(memory('VmRSS') - before) * 1024:.0f} MiB, {took:.0f} s", flush=True)  # fmt: skip
+    grew = (memory("VmRSS") - before) * 1024
+    print(
+        f"  texts, {len(words)} words over {photos} photos: {len(clip._texts)} prompts remembered in {held / 2**20:.1f} MiB; "
+        f"the process grew by {grew:.0f} MiB, {took:.0f} s",
+        flush=True,
+    )
 
 
 def support(pictures: int) -> None:
@@ -72,9 +76,9 @@ def support(pictures: int) -> None:
     forget_peak()
     before, begun = memory("VmRSS"), time.perf_counter()
     made = build_sides(_Extracted("sd", nets, drawn), {"foreground": masks, "background": ~masks})
+    peak, took = memory("VmHWM") - before, time.perf_counter() - begun
     size = tuple(made["foreground"].vectors.shape)
-    print(f"  support, {pictures} pictures: prototypes {size}, peak {memory('VmHWM') - before:.2f} GiB above {before:.2f}, "
-          f"{time.perf_counter() - begun:.0f} s", flush=True)  # fmt: skip
+    print(f"  support, {pictures} pictures: prototypes {size}, peak {peak:.2f} GiB above {before:.2f}, {took:.0f} s", flush=True)
 
 
 def explain(pixels: tuple[int, int]) -> None:
@@ -87,8 +91,12 @@ def explain(pixels: tuple[int, int]) -> None:
         forget_peak()
         before, begun = memory("VmRSS"), time.perf_counter()
         page = method.explain(photo, THINGS).html()
-    print(f"  explain, {pixels[0] * pixels[1] / 1e6:.0f} megapixels, {len(THINGS)} things: peak {memory('VmHWM') - before:.2f} GiB above "
-          f"{before:.2f}, a page of {len(page) / 1e6:.1f} MB, {time.perf_counter() - begun:.0f} s", flush=True)  # fmt: skip
+    peak, took = memory("VmHWM") - before, time.perf_counter() - begun
+    print(
+        f"  explain, {pixels[0] * pixels[1] / 1e6:.0f} megapixels, {len(THINGS)} things: peak {peak:.2f} GiB above {before:.2f}, "
+        f"a page of {len(page) / 1e6:.1f} MB, {took:.0f} s",
+        flush=True,
+    )
 
 
 def main() -> None:
