@@ -49,7 +49,7 @@ class Task:
     predictions: Path
     silent: frozenset[str] = frozenset()
 
-    def given(self, words: Sequence[str]) -> list[str]:
+    def without_silent(self, words: Sequence[str]) -> list[str]:
         """Those of some words that the method is asked for."""
         return [word for word in words if word not in self.silent]
 
@@ -137,9 +137,9 @@ def _found(method: Any, images: Sequence[Image], asked: Sequence[Sequence[str]],
     """Labels and confidences of each photo; all photos at once where they are asked for the same words."""
     shown = [task.protocol.shown(image) for image in images]
     if task.asking.alike:
-        results = method.many(shown, task.given(task.asked) if task.protocol.given else None)
+        results = method.many(shown, task.without_silent(task.asked) if task.protocol.given else None)
     else:
-        wanted = [task.given(words) for words in asked]
+        wanted = [task.without_silent(words) for words in asked]
         results = [method.many([image], words)[0] if words else None for image, words in zip(shown, wanted, strict=True)]
     sizes = [(image.shape[0], image.shape[1]) for image in images]
     nowhere: list[Found] = [(np.zeros(size, np.int64), {}) for size in sizes]

@@ -109,7 +109,7 @@ def evaluate(
     source.fetch(words=rules.given)
     task = Task(dataset, rules, asked, _asking(rules, present_only, absent, only, seed), Path(out) / "predictions", silent)
     if rules.given:
-        source.prepare(split_names(task.given(asked))[0])  # first: what is made for the words is part of the identity
+        source.prepare(split_names(task.without_silent(asked))[0])  # first: what is made for the words is part of the identity
     identity = _identity(source, task, limit)
     with Store(out, identity, dataset.items, resume) as store:
         todo = [item for item in dataset.items if item.id not in store.done]
@@ -144,7 +144,7 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
     """All that the report depends on. The folder of the data is not in it, so that data can be moved."""
     dataset = task.dataset
     ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
-    made = source.made_for(split_names(task.given(task.asked))[0])
+    made = source.made_for(split_names(task.without_silent(task.asked))[0])
     return {
         "format": FORMAT,
         **source.identity(words=task.protocol.given),
