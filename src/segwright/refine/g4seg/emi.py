@@ -19,7 +19,7 @@ class EMI(Refiner):
 
     S* = beta S + (1 - beta) A, A the attention to the name's tokens, mean over layers and heads, stretched to 0..1 over the photo:
     our reading of Table III's row with injection alone, as the paper does not say what becomes of its picture. Neither a picture is
-    decoded nor CLIP asked, so it takes less than half of ``g4seg``'s time.
+    decoded nor CLIP asked.
 
     Attributes:
         timestep: as for ``G4SegSettings`` (Sec. VI: 400).
