@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from segwright.files.colors import OKABE_ITO
 
@@ -33,11 +34,8 @@ class Bar:
 
 def draw_bars(bars: Sequence[Bar], title: str, axis: str) -> dict[str, bytes]:
     """A picture of the bars, the first one on top: {"svg": ..., "png": ...}, the contents of two files."""
-    import matplotlib
-    from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.hashsalt": "segwright", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
-        figure = Figure((WIDTH, RIM + ROW * max(1, len(bars))), layout="constrained")
+    def draw(figure: Any) -> None:
         axes = figure.subplots()
         places = range(len(bars))
         axes.barh(places, [_number(bar.value) for bar in bars], color=OURS, height=0.62, label="measured")
@@ -53,13 +51,25 @@ def draw_bars(bars: Sequence[Bar], title: str, axis: str) -> dict[str, bytes]:
         axes.set_title(title, fontsize=10, wrap=True)
         axes.grid(axis="x", alpha=0.35)
         axes.set_axisbelow(True)
+
+    return encode_figure(draw, (WIDTH, RIM + ROW * max(1, len(bars))))
+
+
+def encode_figure(draw: Callable[[Any], None], size: tuple[float, float]) -> dict[str, bytes]:
+    """What ``draw`` does to a Matplotlib figure of (width, height) inches: {"svg": ..., "png": ...}, the contents of two files."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": "segwright", "svg.fonttype": "none", "font.family": "DejaVu Sans"}):
+        figure = Figure(size, layout="constrained")
+        draw(figure)
         return {kind: _encoded(figure, kind) for kind in ("svg", "png")}
 
 
-def _encoded(figure: object, kind: str) -> bytes:
+def _encoded(figure: Any, kind: str) -> bytes:
     stream = io.BytesIO()
     about = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(stream, format=kind, dpi=DPI, metadata=about)  # type: ignore[attr-defined]
+    figure.savefig(stream, format=kind, dpi=DPI, metadata=about)
     return stream.getvalue()
 
 

@@ -237,7 +237,8 @@ class Best(Method):
             "seed": self.settings.seed,
         }
         confidence = {belief.word: belief.score for belief in steps.beliefs}
-        return Segmentation(steps.result.words, steps.result.argmax().cpu().numpy(), steps.result, notes, confidence)
+        labels, calibration = steps.result.argmax().cpu().numpy(), self.networks.calibration(self.name)
+        return Segmentation(steps.result.words, labels, steps.result, notes, confidence, calibration=calibration)
 
 
 def _evidence(seen: presence.Presence, place: int) -> dict[str, float]:
