@@ -36,7 +36,7 @@ FAILED = '<p class="sw-status sw-error" role="alert">That could not be done; loo
 # Where the result is below the window, as on a phone, it is brought into it.
 SCROLL = """() => {
   const panel = [...document.querySelectorAll('[role=tabpanel]')].find((p) => p.offsetParent !== null);
-  const made = panel?.querySelector('.sw-error, .sw-figure, .sw-swipe, .sw-sheet, .sw-steps');
+  const made = panel?.querySelector('.sw-error, .sw-figure, .sw-swipe, .sw-sheet, .sw-frame, .sw-steps');
   const top = made?.getBoundingClientRect().top;
   if (top > innerHeight * 0.6 || top < 0) made.scrollIntoView({ block: 'start' });
 }"""

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from segwright.methods.base import split_companions
+from segwright.methods.base import MethodSpec, split_companions
 from segwright.methods.ovdiff.support import SupportSettings
 from segwright.refine.pipeline import refiner_settings
-from segwright.server.page.workspace import Loading, RefineResult, Result
+from segwright.server.page.workspace import Loading, RefineResult
 from segwright.settings import read_settings
 
 
-def segment_command(result: Result) -> str:
+class Made(Protocol):
+    """What was made of a photo, or of a folder of photos: ``Result`` and ``Collected``."""
+
+    @property
+    def photo(self) -> str: ...
+    @property
+    def words(self) -> tuple[str, ...] | None: ...
+    @property
+    def spec(self) -> MethodSpec: ...
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+
+
+def segment_command(result: Made) -> str:
     """``segwright segment ...``."""
     spec = result.spec
     parts = ["segwright", "segment", result.photo, *_words(result.words), "--method", spec.name]
@@ -24,23 +37,44 @@ def segment_command(result: Result) -> str:
     return shlex.join([*parts, *_set(result.texts), "-o", "out"])
 
 
-def segment_lines(result: Result) -> str:
+def segment_lines(result: Made) -> str:
     """Python."""
-    spec = result.spec
-    if result.texts:  # as they were typed, then typed and checked there
-        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {"settings": dict(spec.settings), "extras": dict(spec.extras)})
-        made = f"sw.MethodSpec({spec.name!r}, {given}).with_texts({list(result.texts)!r}).load()"
-    else:
-        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {**spec.extras, **spec.settings})
-        made = f"sw.load_method({spec.name!r}, {given})"
     words = "" if result.words is None else f", words={list(result.words)!r}"
     return (
         "import segwright as sw\n"
         f"image = sw.read({result.photo!r})\n"
-        f"method = {made}\n"
+        f"method = {_method(result)}\n"
         f"segmentation = method(image{words})\n"
         f'sw.save(segmentation, "out/result.png", image)\n'
     )
+
+
+def collection_command(result: Made) -> str:
+    """``segwright segment ...``, and what is made of the run."""
+    return f"{segment_command(result)}\nsegwright overview out\nsegwright export out --format coco -o coco --copy-photos"
+
+
+def collection_lines(result: Made) -> str:
+    """Python."""
+    words = "" if result.words is None else f", words={list(result.words)!r}"
+    return (
+        "import segwright as sw\n"
+        f"method = {_method(result)}\n"
+        f'for outcome in sw.segment({result.photo!r}, method, "out"{words}):\n'
+        '    print(outcome.photo, outcome.error or "")\n'
+        'sw.overview("out")\n'
+        'sw.export("out", "coco", "coco", copy_photos=True)\n'
+    )
+
+
+def _method(result: Made) -> str:
+    """The method as an expression."""
+    spec = result.spec
+    if result.texts:  # as they were typed, then typed and checked there
+        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {"settings": dict(spec.settings), "extras": dict(spec.extras)})
+        return f"sw.MethodSpec({spec.name!r}, {given}).with_texts({list(result.texts)!r}).load()"
+    given = _arguments(spec.preset, spec.device, spec.dtype, {}, {**spec.extras, **spec.settings})
+    return f"sw.load_method({spec.name!r}, {given})"
 
 
 def refine_command(result: RefineResult) -> str:

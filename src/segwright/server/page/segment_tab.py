@@ -62,7 +62,7 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             start, stop = buttons("Segment")
-            method = _methods(page)
+            method = method_input(page)
             refiner = gr.Dropdown([OWN, NO_REFINER, *REFINERS, "g4seg,crf"], value=OWN, label="Refiner")
             settings, bank = _settings(page, method)
         with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
@@ -153,7 +153,7 @@ def _whole(value: float | str | None, label: str) -> int | None:
         raise InputError(f"{label} must be a whole number, got {text[:40]!r}; leave it empty for the method's own") from None
 
 
-def _methods(page: Page) -> gr.Dropdown:
+def method_input(page: Page) -> gr.Dropdown:
     """The methods that run on the preset, and why the others do not."""
     offered, reasons = page.workspace.offered()
     info = (

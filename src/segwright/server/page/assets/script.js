@@ -52,6 +52,7 @@ function drop(target) {
 function begin(root) {
   if (root.made === root.dataset.made) return;
   root.made = root.dataset.made;
+  if (root.matches(".sw-frame")) root.src = URL.createObjectURL(new Blob([root.dataset.page], { type: "text/html" }));
   root.steps = [];
   for (const button of root.querySelectorAll(".sw-undo")) button.disabled = true;
   root.style.removeProperty("--cover");
@@ -63,6 +64,9 @@ function begin(root) {
     input.value = input.defaultValue;
   }
 }
+
+// A page in a frame is no part of this one. Its address goes when it has been read.
+element.addEventListener("load", (event) => { if (event.target.matches?.(".sw-frame")) URL.revokeObjectURL(event.target.src); }, true);
 
 new MutationObserver(() => { for (const root of element.querySelectorAll("[data-made]")) begin(root); })
   .observe(element, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-made"] });
