@@ -230,9 +230,10 @@ def facts(entries: Mapping[str, str]) -> str:
     return f'<p class="sw-facts">{text}</p>'
 
 
-def code(command: str, lines: str, settings: str = "") -> str:
+def code(command: str, lines: str, settings: str = "", note: str = "") -> str:
     """How to make a result again; ``settings``: all of them, with those that were not chosen."""
-    every = f'<p class="sw-note">All settings: {escape(settings)}.</p>' if settings else ""
+    every = f'<p class="sw-note">{escape(note)}</p>' if note else ""
+    every += f'<p class="sw-note">All settings: {escape(settings)}.</p>' if settings else ""
     blocks = _block("On the command line", command) + _block("In Python", lines)
     return f"<details><summary>Make this again</summary>{blocks}{every}</details>"
 

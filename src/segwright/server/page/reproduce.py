@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from segwright.methods.base import MethodSpec, split_companions
 from segwright.methods.ovdiff.support import SupportSettings
 from segwright.refine.pipeline import refiner_settings
-from segwright.server.page.workspace import Loading, RefineResult
+from segwright.server.page.workspace import Loading, RefineResult, Result
 from segwright.settings import read_settings
 
 
@@ -47,6 +47,22 @@ def segment_lines(result: Made) -> str:
         f"segmentation = method(image{words})\n"
         f'sw.save(segmentation, "out/result.png", image)\n'
     )
+
+
+def by_hand(result: Result) -> str:
+    """What was changed by hand, as further lines of Python."""
+    changes, words = result.changes, result.segmentation.words
+    lines = []
+    if changes.dropped:
+        gone = sorted(changes.dropped)
+        labels = f"np.where(np.isin(segmentation.labels, {gone}), 0, segmentation.labels)"
+        lines += ["from dataclasses import replace", "import numpy as np", f"segmentation = replace(segmentation, labels={labels})"]
+    if kept := [one for one in changes.added if one.label not in changes.dropped]:
+        spec = result.spec
+        given = _arguments(spec.preset, spec.device, spec.dtype, split_companions(spec.extras)[0], {})
+        lines.append(f"best = sw.load_method('best', {given})")
+        lines += [f"segmentation = best.also(image, segmentation, {words[one.label - 1]!r}, {one.place!r})" for one in kept]
+    return "".join(f"{line}\n" for line in [*lines, 'sw.save(segmentation, "out/result.png", image)']) if lines else ""
 
 
 def collection_command(result: Made) -> str:
