@@ -132,6 +132,8 @@ class Segmentation:
         confidence: word -> how sure the method is that it is in the photo, 0..1, found or not; empty where it does not say.
         features: (C, h, w) of the photo when they are asked for, which tell instances apart; a method that was called with one
             photo gives them.
+        own_words: no vocabulary was given, the words are this photo's own; pictures then colour words, not labels, so that a word
+            has one colour in all photos.
     """
 
     words: tuple[str, ...]
@@ -140,6 +142,7 @@ class Segmentation:
     notes: Mapping[str, Any] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     features: Callable[[], NDArray[Any]] | None = field(default=None, repr=False, compare=False)
+    own_words: bool = False
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or not np.issubdtype(self.labels.dtype, np.integer):

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from scipy.ndimage import distance_transform_cdt
 from skimage.measure import find_contours
 
-from segwright.files.colors import color
+from segwright.files.colors import color, color_numbers
 from segwright.files.overlay import overlay
 from segwright.files.record import segments
 from segwright.regions.specks import without_specks
@@ -49,9 +49,10 @@ def regions_figure(
     total = segmentation.labels.size
     rest = total - sum(s["area"] for s in found)
     entries = [(s["index"], s["word"], s["area"] / total, s["score"]) for s in sorted(found, key=lambda s: -s["area"])]
-    paths = [_region(labels == index, index, word, share, score, picks=picks or choose) for index, word, share, score in entries]
+    fills = [paint(0), *map(paint, color_numbers(segmentation))]
+    paths = [_region(labels == entry[0], *entry, picks=picks or choose, fill=fills[entry[0]]) for entry in entries]
     if picks and rest:
-        paths.insert(0, _region(labels == 0, 0, UNLABELLED, rest / total, None, picks=True))
+        paths.insert(0, _region(labels == 0, 0, UNLABELLED, rest / total, None, picks=True, fill=fills[0]))
     text = max(width, height) / 30
     names = [_name(labels == index, index, word, text) for index, word, share, _ in entries if share >= NAMED]
     description = f"{name or 'The photo'}: {', '.join(f'{word} {share:.0%}' for _, word, share, _ in entries) or 'nothing found'}"
@@ -67,7 +68,7 @@ def regions_figure(
     return (
         f'<div class="sw-figure{kind}" data-made="{next(MADE)}"{steps}><div class="sw-photo">{svg}'
         f'<p class="sw-readout" aria-live="polite">{hint}</p></div>'
-        f'<div class="sw-side">{_legend(entries, rest / total, picks, dropped)}{_opacity()}{hands}</div></div>'
+        f'<div class="sw-side">{_legend(entries, rest / total, picks, dropped, fills=fills)}{_opacity()}{hands}</div></div>'
     )
 
 
@@ -131,13 +132,13 @@ def png(image: Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _region(mask: NDArray[np.bool_], index: int, word: str, share: float, score: float | None, *, picks: bool) -> str:
+def _region(mask: NDArray[np.bool_], index: int, word: str, share: float, score: float | None, *, picks: bool, fill: str) -> str:
     description = escape(_described(word, share, score))
     role = "button" if picks else "img"
     return (
         f'<path class="sw-region" tabindex="0" role="{role}" data-label="{index}" aria-label="{description}" '
         f'data-description="{description}" '
-        f'style="--fill:{paint(index)}" fill-rule="evenodd" d="{outline(mask)}"><title>{description}</title></path>'
+        f'style="--fill:{fill}" fill-rule="evenodd" d="{outline(mask)}"><title>{description}</title></path>'
     )
 
 
@@ -150,9 +151,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 or not share else "<0.1 %"
 
 
-def paint(index: int) -> str:
-    """A label's colour in CSS; grey for none."""
-    return "rgb({} {} {})".format(*color(index)) if index else "rgb(120 120 120)"
+def paint(number: int) -> str:
+    """A colour in CSS, by its number; grey for none."""
+    return "rgb({} {} {})".format(*color(number)) if number else "rgb(120 120 120)"
 
 
 def _name(mask: NDArray[np.bool_], index: int, word: str, text: float) -> str:
@@ -192,17 +193,17 @@ def _cross(width: int, height: int) -> str:
 
 
 def _legend(
-    entries: list[tuple[int, str, float, float | None]], rest: float, picks: bool, dropped: Collection[int] = frozenset()
+    entries: list[tuple[int, str, float, float | None]], rest: float, picks: bool, dropped: Collection[int], *, fills: Sequence[str]
 ) -> str:
-    rows = "".join(_row(*entry, picks, on=entry[0] not in dropped) for entry in entries)
-    unlabelled = _row(0, UNLABELLED, rest, None, picks) if rest else ""
+    rows = "".join(_row(*entry, picks, on=entry[0] not in dropped, fill=fills[entry[0]]) for entry in entries)
+    unlabelled = _row(0, UNLABELLED, rest, None, picks, on=True, fill=fills[0]) if rest else ""
     head = '<thead><tr><th scope="col">word</th><th scope="col">area</th><th scope="col">score</th></tr></thead>'
     note = "" if entries else '<p class="sw-note">Nothing was found.</p>'
     return f'{note}<table class="sw-legend">{head}<tbody>{rows}{unlabelled}</tbody></table>'
 
 
-def _row(index: int, word: str, share: float, score: float | None, picks: bool, *, on: bool = True) -> str:
-    swatch = f'<span class="sw-swatch{"" if index else " sw-none"}" style="--fill:{paint(index)}"></span>'
+def _row(index: int, word: str, share: float, score: float | None, picks: bool, *, on: bool, fill: str) -> str:
+    swatch = f'<span class="sw-swatch{"" if index else " sw-none"}" style="--fill:{fill}"></span>'
     if picks:
         name = f'<button type="button" class="sw-pick" data-label="{index}">{swatch}{escape(word)}</button>'
     elif index:
