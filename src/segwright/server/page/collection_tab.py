@@ -26,7 +26,7 @@ def build(page: Page) -> None:
     gr.Markdown(f"Up to {PHOTOS} photos with the same words. For more of them, and to go on later, there is `segwright segment`.")
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            photos = guarded(gr.File(label="Photos", file_count="multiple", height=200), page.uploads)
+            photos = guarded(gr.File(label="Photos", file_count="multiple", height=200), page.uploads, paths)
             words = gr.Textbox(
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the captions name it."
             )
@@ -47,10 +47,10 @@ def build(page: Page) -> None:
     made = gr.State(None, time_to_live=3600)
 
     def run(request: gr.Request, ticket: str, *given: Any) -> Iterator[tuple[Any, ...]]:
-        paths, named, kind, refine, lines = given
+        taken, named, kind, refine, lines = given
 
         def work(job: Job) -> Collected:
-            found = [uploaded(path, page.uploads) for path in paths or ()]
+            found = [uploaded(path, page.uploads) for path in taken]
             asked = Request(named or "", kind, {"refine": refine}, more=lines or "")
             return collect(page.workspace, found, page.place(request), asked, job)
 
@@ -60,8 +60,8 @@ def build(page: Page) -> None:
         hidden = gr.DownloadButton(value=None, visible=False)
         if done is None:
             return ["", hidden, hidden, gr.Row(visible=False), hidden]
-        paths = [gr.DownloadButton(value=str(path), visible=True) for path in write_run(done)]
-        return ["", *paths, gr.Row(visible=True), hidden]
+        given = [gr.DownloadButton(value=str(path), visible=True) for path in write_run(done)]
+        return ["", *given, gr.Row(visible=True), hidden]
 
     def written(done: Collected | None, wanted: str) -> tuple[str, Any]:
         try:
@@ -75,6 +75,11 @@ def build(page: Page) -> None:
     )
     done.then(write, made, [trouble, *files, exporting, exported], **PRIVATE)
     make.click(written, [made, format], [trouble, exported], **PRIVATE)
+
+
+def paths(payload: Any) -> list[str]:
+    """Of the uploads; Gradio's own way leaves an empty file a photo behind."""
+    return [] if payload is None else [file.path for file in payload.root]
 
 
 def frame(made: Collected) -> str:
