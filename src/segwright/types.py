@@ -144,6 +144,8 @@ class Segmentation:
         features: (C, h, w) of the photo when they are asked for, which tell instances apart; a method that was called with one
             photo gives them.
         calibration: from a confidence to the probability that the word's region is right (``segwright.objects.calibration``).
+        own_words: no vocabulary was given, the words are this photo's own; pictures then colour words, not labels, so that a word
+            has one colour in all photos.
     """
 
     words: tuple[str, ...]
@@ -153,6 +155,7 @@ class Segmentation:
     confidence: Mapping[str, float] = field(default_factory=dict)
     features: Callable[[], NDArray[Any]] | None = field(default=None, repr=False, compare=False)
     calibration: Calibration | None = field(default=None, repr=False, compare=False)
+    own_words: bool = False
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or not np.issubdtype(self.labels.dtype, np.integer):

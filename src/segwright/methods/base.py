@@ -95,6 +95,24 @@ def _with_images(function: Callable[..., Any], several: bool) -> Callable[..., A
     return called
 
 
+def _told(function: Callable[..., Any], mark: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A method's function of (what, words, ...), whose results say when no words were given."""
+
+    @wraps(function)
+    def called(self: Any, what: Any, words: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        made = function(self, what, words, *more, **named)
+        return mark(made) if words is None else made
+
+    return called
+
+
+# What of a method is called with words or without, and how its result says that its words are its own.
+_OWN: dict[str, Callable[[Any], Any]] = {
+    "many": lambda results: [replace(result, own_words=True) for result in results],
+    "trace": lambda trace: replace(trace, segmentation=replace(trace.segmentation, own_words=True)),
+}
+
+
 def _joined_trace(trace: Trace, words: Sequence[str]) -> Trace:
     owners = split_names(words)[1]
 
@@ -156,6 +174,8 @@ class Method(ABC):
         for name, join in _JOINS.items():
             if name in vars(cls):
                 setattr(cls, name, _by_names(vars(cls)[name], join))
+            if name in _OWN and name in vars(cls):
+                setattr(cls, name, _told(vars(cls)[name], _OWN[name]))
             if name in vars(cls):
                 setattr(cls, name, _with_images(vars(cls)[name], several=name == "many"))
 
