@@ -89,7 +89,7 @@ def draw_lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str, 
         axes.grid(alpha=0.35)
         figure.legend(loc="outside right upper", fontsize=8, frameon=False)
 
-    return encode_figure((WIDTH, TALL), lines)
+    return encode_figure(lines, (WIDTH, TALL))
 
 
 def _encoded(figure: Any, kind: str) -> bytes:
