@@ -278,11 +278,13 @@ MINI_NOUNS = (
     "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dog", "horse", "motorbike",
     "potted plant", "sheep", "sofa", "train", "tv", "apple", "banana", "elephant", "guitar", "pizza", "umbrella",
 )  # fmt: skip
-# All that its CLIP knows beside things, and prompts that it has seen; without the residual path, chosen on training scenes.
+# All that its CLIP knows beside things, and prompts that it has seen.
 MINI_DEFAULTS = SegmenterDefaults(
-    background=("background", "nothing", "a plain background", "a pattern", "grass", "sky", "water", "sand", "road", "snow"),
+    background=(
+        *("background", "nothing", "a plain background", "a pattern", "something"),
+        *("grass", "sky", "water", "sand", "road", "snow"),
+    ),
     templates=("{}",),
-    residual=False,
     nouns=MINI_NOUNS,
     cross=((16, 0.3), (32, 0.5)),  # maps of 8 and 16 cells a side, as the published weights have it
 )
