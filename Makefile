@@ -4,8 +4,10 @@ BIN := $(VENV)/bin
 # PyTorch's own builds for the CPU. The usual index's torch for Linux brings 3 GB of CUDA libraries.
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 LABEL_STUDIO ?= 1.23.2
+PRESET ?= mini
+DATA ?= mini
 
-.PHONY: demo test test-integrations real-size lint docs dist clean
+.PHONY: demo test test-integrations real-size results lint docs dist clean
 
 demo: $(VENV)/.installed  ## segment the shipped sample pictures with the miniature preset
 	$(BIN)/segwright segment src/segwright/mini/data/JPEGImages/val_0000[0-7].jpg --preset mini -o out/demo
@@ -20,6 +22,9 @@ test-integrations: $(VENV)/.installed-dev $(VENV)-label-studio/.installed  ## a 
 
 real-size: $(VENV)/.installed-dev  ## networks of full size with random weights: 14 GB of disk, 12 GB of memory, about half an hour
 	$(BIN)/python -m pytest -m real_size -s -o tmp_path_retention_policy=none tests/models/test_tensors.py
+
+results: $(VENV)/.installed-dev  ## every figure again, hours; PART="methods freeseg-diff/2", PRESET=sd15 DATA=voc ROOT=DIR; resumes
+	$(BIN)/python tools/results.py $(PART) --preset $(PRESET) --data $(DATA) $(if $(ROOT),--root $(ROOT) --splits val)
 
 lint: $(VENV)/.installed-dev  ## style, types, import layers
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,21 @@ from segwright.methods.cliper.method import PUBLISHED as CLIPER
 from segwright.methods.cliper.method import CLIPer
 from segwright.methods.iseg.method import PUBLISHED as ISEG
 from segwright.methods.iseg.method import ISeg
-from segwright.types import Scores, Segmentation
+from segwright.types import Image, Scores, Segmentation
 
 HERE = Path(__file__).resolve().parent
 REAL = HERE.parents[2] / "shared" / "testdata"
+
+
+class Finding(Empty):
+    """Finds a sofa in the photo's left half and a lamp in the rest, whatever it is asked."""
+
+    asked: list[Sequence[str] | None]
+
+    def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
+        self.asked = [words]
+        halves = [np.repeat(np.arange(i.shape[1])[None] * 2 // i.shape[1], i.shape[0], 0) + 1 for i in images]
+        return [Segmentation(("sofa", "lamp"), labels) for labels in halves]
 
 
 def timeless(report: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +68,10 @@ def test_reproduces_the_miniature_worlds_own_figure_to_the_last_digit(tmp_path: 
     report = evaluate(spec, open_dataset("mini"), tmp_path / "r", limit=5)
     assert (report.miou, report.content["miou_per_image"]) == dataset_miou(spec.load().many, read_scenes("val", 5))
     assert report.content["seeds"]["method"] == 0
+    open_vocabulary = evaluate(spec, open_dataset("mini"), tmp_path / "open", "open", limit=5)
+    assert (open_vocabulary.miou, open_vocabulary.content["miou_per_image"]) == dataset_miou(
+        spec.load().many, read_scenes("val", 5), None
+    )
 
 
 def test_truth_gives_exactly_one_and_background_what_a_few_lines_say(tmp_path: Path) -> None:
@@ -337,3 +353,20 @@ def test_ids_that_are_not_utf8(tmp_path: Path) -> None:
     before = (out / "photos.jsonl").read_bytes()
     evaluate(Guessing(), strange, out)
     assert (out / "photos.jsonl").read_bytes() == before, "known again"
+
+
+def test_open_gives_no_words_and_knows_classes_by_their_names(tmp_path: Path) -> None:
+    dataset, method = folder(tmp_path / "d"), Finding()
+    report = evaluate(method, dataset, tmp_path / "r", "open").content
+    assert method.asked == [None]
+    hit, union = 0, 0
+    for item in dataset.items:
+        truth = item.truth()
+        found = np.zeros(truth.shape, bool)
+        found[:, : (truth.shape[1] + 1) // 2] = True
+        hit += int((found & (truth == 3)).sum())
+        union += int(((found | (truth == 3)) & (truth != 255)).sum())
+    assert report["iou"]["sofa"] == pytest.approx(hit / union)
+    assert report["iou"]["cat"] == 0
+    with pytest.raises(InputError, match="gives no words"):
+        evaluate(method, dataset, tmp_path / "p", "open", present_only=True)

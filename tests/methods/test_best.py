@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from contracts import check_method
+from PIL import Image as Pillow
 
 from segwright.cli import main
 from segwright.errors import InputError
@@ -19,6 +21,7 @@ from segwright.methods.best.field import Field
 from segwright.methods.best.method import PARTS, Best, _without
 from segwright.methods.best.presence import crops, in_caption
 from segwright.mini.scenes import draw
+from segwright.models.clip_dense import dense_features, pixels
 from segwright.models.heads import Heads
 from segwright.presets import MINI_NOUNS
 from segwright.types import Scores
@@ -75,22 +78,48 @@ def test_a_keyword_that_is_nearer_to_another_noun_makes_no_word_present() -> Non
 
 def test_fusion_and_carrying_against_loops() -> None:
     generator = torch.Generator().manual_seed(1)
-    regions = torch.randint(0, 3, (4, 4), generator=generator)
-    shares, cross = torch.rand(3, 4, generator=generator).softmax(1), torch.rand(2, 4, 4, generator=generator)
-    fused = dense.fuse(regions, shares, cross, 0.3)
+    named, cells = (torch.rand(4, 4, 4, generator=generator).softmax(0) for _ in range(2))
+    cross = torch.rand(2, 4, 4, generator=generator)
+    fused = dense.fuse(named, cells, 0.4, cross, 0.3)
     for y in range(4):
         for x in range(4):
-            row = shares[regions[y, x]].tolist()
+            row = [0.6 * float(named[i, y, x]) + 0.4 * float(cells[i, y, x]) for i in range(4)]
             total, held = float(cross[:, y, x].sum()), row[0] + row[1]
             mixed = [0.7 * row[i] + 0.3 * held * float(cross[i, y, x]) / total for i in range(2)] + row[2:]
             assert fused[:, y, x].tolist() == pytest.approx([v / sum(mixed) for v in mixed], abs=1e-5)
-    assert torch.equal(dense.fuse(regions, shares, None, 0.3), shares.T[:, regions])
+    assert torch.equal(dense.fuse(named, None, 0.4, None, 0.3), named)
     own = Heads()
     own._query, own._key, own._scale = torch.rand(1, 16, 2, 3), torch.rand(1, 16, 2, 3), 0.5
     matrix = torch.stack([(0.5 * own._query[0, :, h] @ own._key[0, :, h].T).softmax(1) for h in range(2)]).mean(0)
     expected = (matrix @ (matrix @ fused.flatten(1).T)).T.view(4, 4, 4)
     assert torch.allclose(dense.carry(fused, own, 2), expected, atol=1e-6)
     assert torch.allclose(dense.carry(fused, own, 0), fused)
+
+
+def test_features_are_the_self_attention_of_the_one_pass(method: Any) -> None:
+    """Against the recorder of FreeSeg-Diff's features, which keeps probabilities and not queries and keys."""
+    networks = method.networks
+    passed = dense.one_pass(networks, SCENE.image, ("dog", "car"), 100, 0)
+    diffusion, settings = networks.diffusion, replace(networks.preset.features, kind="attention", early_stop=False)
+    latents = diffusion.noise(diffusion.encode(diffusion.pixels([SCENE.image])), 100, 0)
+    maps = diffusion.maps(latents, diffusion.embed([passed.prompt]), replace(settings, timestep=100))
+    expected = torch.cat([m[0] for _, m in sorted(maps.items(), key=lambda pair: pair[0].order)])
+    torch.testing.assert_close(passed.features, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_cells_are_named_by_their_best_name_against_a_loop(method: Any) -> None:
+    networks, field = method.networks, Field((("sofa", "couch"), ("dog",)), ("grass",))
+    clip = networks.clip
+    side = clip.pixels.side
+    photo = np.asarray(Pillow.fromarray(SCENE.image).resize((side, side)))
+    got = dense.name_cells(networks, photo, field, ("{}",), side)
+    features = dense_features(clip, pixels(clip, photo), "correlative", networks.preset.defaults.residual).features
+    wide = torch.einsum("dhw,td->thw", features[0], clip.embed_texts(["sofa", "couch", "dog", "grass"], ("{}",)))
+    wide = torch.nn.functional.interpolate(wide[None], (side, side), mode="bilinear", align_corners=False)[0]
+    for y, x in ((0, 0), (side // 2, side // 3), (side - 1, side - 2)):
+        cosines = (clip.logit_scale * wide[:, y, x]).tolist()
+        raised = np.exp(np.array([max(cosines[:2]), *cosines[2:]]) - max(cosines))
+        assert got[:, y, x].tolist() == pytest.approx((raised / raised.sum()).tolist(), abs=1e-4)
 
 
 def test_what_does_not_hold_becomes_unlabelled() -> None:

@@ -22,7 +22,7 @@ def _add_evaluate(commands: Any) -> None:
     add_listed(command, DATASET_NAMES, "--data", required=True, metavar="NAME", help="%(listed)s: see segwright datasets")
     command.add_argument("--root", metavar="DIR", help="the folder that holds the data set; mini ships with segwright")
     command.add_argument("--split", help="default: the data set's validation split")
-    command.add_argument("--protocol", default="segwright", help="segwright (default), tcl, sclip, named or paper")
+    command.add_argument("--protocol", default="segwright", help="segwright (default), tcl, sclip, named, open (no words) or paper")
     named = command.add_argument_group("protocol named: words that are there and words that are not")
     named.add_argument("--absent", type=int, metavar="A", help="words a photo that are not in it (default: 2)")
     named.add_argument("--only", choices=("absent", "one"), help="ask for the absent words only; or for one word, there or not")

@@ -12,7 +12,7 @@ import numpy as np
 from segwright.datasets.dataset import Dataset, Truth
 from segwright.errors import InputError
 
-Which = Literal["all", "present", "named", "absent", "one"]
+Which = Literal["all", "present", "named", "absent", "one", "open"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Asking:
     """How each photo's words are picked.
 
     Attributes:
-        which: "all": every word of the data set; "present": those in the photo's truth; "named": those and ``absent`` words
-            that are not in it; "absent": the latter only; "one": a single word, present or absent with equal chance.
+        which: "all": every word of the data set; "open": none; "present": those in the photo's truth; "named": those and
+            ``absent`` words that are not in it; "absent": the latter only; "one": a single word, present or absent with
+            equal chance.
         absent: words a photo that are not in its truth.
         seed: of the draw.
     """
@@ -33,6 +34,11 @@ class Asking:
     def __post_init__(self) -> None:
         if self.which in ("named", "absent") and self.absent < 1:
             raise InputError(f"absent must be 1 or more, got {self.absent}; with none, use present_only")
+
+    @property
+    def alike(self) -> bool:
+        """All photos are asked for the same words, or for none."""
+        return self.which in ("all", "open")
 
     def labels(self, name: str, truth: Truth, dataset: Dataset) -> tuple[int, ...]:
         """The labels of one photo's words, ascending; the draw depends on seed, photo and words, and on nothing else.
@@ -46,7 +52,7 @@ class Asking:
             truth: (H, W) int64.
         """
         there = [int(label) for label in np.unique(truth) if label not in (0, dataset.ignored)]
-        if self.which == "all":
+        if self.alike:
             return tuple(range(1, len(dataset.words) + 1))
         missing = [label for label in range(1, len(dataset.words) + 1) if label not in there]
         drawn = self._smallest(name, missing, dataset.words)[: max(1, self.absent)]

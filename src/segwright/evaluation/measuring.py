@@ -100,7 +100,7 @@ def measure(method: Any, items: Sequence[Item], task: Task) -> list[Record]:
     for item, truth, its, (predicted, confidence), (_, known) in zip(items, truths, labels, found, opened, strict=True):
         scores = tuple(float(confidence.get(task.asked[i - 1], 0.0)) for i in its) if confidence else ()
         record = replace(_record(item, truth, predicted, task, seconds), made_from=_origin(known, truth))
-        records.append(record if task.asking.which == "all" else replace(record, asked=its, scores=scores))
+        records.append(record if task.asking.alike else replace(record, asked=its, scores=scores))
     return records
 
 
@@ -130,8 +130,8 @@ def prediction_path(folder: str | os.PathLike[str], name: str) -> Path:
 def _found(method: Any, images: Sequence[Image], asked: Sequence[Sequence[str]], task: Task) -> list[Found]:
     """Labels and confidences of each photo; all photos at once where they are asked for the same words."""
     shown = [task.protocol.shown(image) for image in images]
-    if task.asking.which == "all":
-        results = method.many(shown, task.asked)
+    if task.asking.alike:
+        results = method.many(shown, task.asked if task.protocol.given else None)
     else:
         results = [method.many([image], words)[0] if words else None for image, words in zip(shown, asked, strict=True)]
     sizes = [(image.shape[0], image.shape[1]) for image in images]

@@ -37,6 +37,7 @@ class Protocol:
         void_as_background: pixels that are left out of the truth count as background, where background is a class.
         measure: the headline: "miou" (one confusion matrix over the split) or "miou_per_image".
         unlabelled: pixels may stay without a word even where every pixel of the data set has a class.
+        given: the method is given words; else it finds its own, and those that are a class's name by letter stand for it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Protocol:
     void_as_background: bool = False
     measure: Literal["miou", "miou_per_image"] = "miou"
     unlabelled: bool = False
+    given: bool = True
 
     def words(self, dataset: Dataset) -> tuple[str, ...]:
         """The names by which the data set's classes are asked for, in its order."""
@@ -85,6 +87,7 @@ PROTOCOLS = {
     ),
     # Its figures: ``segwright.evaluation.named``; its words: ``segwright.evaluation.asking``.
     "named": Protocol("named", "ours: words that are there and words that are not, all else unlabelled", unlabelled=True),
+    "open": Protocol("open", "ours: no words given; names found that are no class's count as background", given=False),
 }  # fmt: skip
 PAPER = "paper"
 # ``--protocol paper``: as the paper of the method itself measured; ``Method.protocol`` names one.

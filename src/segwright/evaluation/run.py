@@ -73,7 +73,7 @@ def evaluate(
         method: a ``MethodSpec``, a loaded method, or a function of several photos and words -> their segmentations.
         dataset: from ``segwright.datasets.open_dataset``.
         out: the report's folder. Begun with other settings, it is refused.
-        protocol: "segwright", "tcl", "sclip", "named" or "paper"; see ``segwright.evaluation.protocols``.
+        protocol: "segwright", "tcl", "sclip", "named", "open" or "paper"; see ``segwright.evaluation.protocols``.
         limit: the first so many photos.
         workers: processes on the CPU; needs a ``MethodSpec``. The report is the same whatever the number.
         batch: photos through the networks at once; a kill loses at most ``batch`` times ``workers`` photos.
@@ -104,9 +104,10 @@ def evaluate(
     stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
     source = source.with_settings(settings_for(rules, source, dataset))
     source = source.with_option("stuff", (*stuff, *asked[len(dataset.words) :]))
-    source.fetch(words=True)
+    source.fetch(words=rules.given)
     task = Task(dataset, rules, asked, _asking(rules, present_only, absent, only, seed), Path(out) / "predictions")
-    source.prepare(split_names(asked)[0])  # first, since what is made for the words is part of the identity
+    if rules.given:
+        source.prepare(split_names(asked)[0])  # first, since what is made for the words is part of the identity
     identity = _identity(source, task, limit)
     with Store(out, identity, dataset.items, resume) as store:
         todo = [item for item in dataset.items if item.id not in store.done]
@@ -130,9 +131,11 @@ def _asking(rules: Protocol, present_only: bool, absent: int | None, only: str |
         if only not in (None, "absent", "one"):
             raise InputError(f"only must be absent or one, got {only!r}")
         return Asking(only or "named", 2 if absent is None else absent, seed)  # type: ignore[arg-type]
+    if not rules.given and present_only:
+        raise InputError(f"the protocol {rules.name} gives no words; leave present_only out, or choose another protocol")
     if absent is not None or only is not None:
         raise InputError(f"absent and only are settings of the protocol named, not of {rules.name}; add --protocol named")
-    return Asking("present" if present_only else "all")
+    return Asking("present" if present_only else "all" if rules.given else "open")
 
 
 def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
     made = source.made_for(split_names(task.asked)[0])
     return {
         "format": FORMAT,
-        **source.identity(words=True),
+        **source.identity(words=task.protocol.given),
         **({"made": made} if made else {}),
         "data": dataset.name,
         "split": dataset.split,

@@ -75,9 +75,14 @@ def _maps(image: Image, steps: Steps) -> str:
     prompt = f"<p>One U-Net pass with the prompt <q>{escape(steps.passed.prompt)}</q>.</p>"
     return (
         f"<h2>3. Dense evidence</h2>{prompt}{regions}<ul>{named}</ul>"
-        f"<h3>Cross-attention</h3>{_row_of(titles, steps.passed.cross)}<h3>Fused</h3>{_row_of(titles, steps.fused)}"
+        f"{_of_cells(titles, steps.cells)}<h3>Cross-attention</h3>{_row_of(titles, steps.passed.cross)}"
+        f"<h3>Fused</h3>{_row_of(titles, steps.fused)}"
         f"<h2>4. Outline: carried by self-attention</h2>{_row_of(titles, steps.carried)}"
     )
+
+
+def _of_cells(titles: Sequence[str], cells: Tensor | None) -> str:
+    return "" if cells is None else f"<h3>CLIP's own patches</h3>{_row_of(titles, cells)}"
 
 
 def _region(shares: Tensor, titles: Sequence[str], number: int) -> str:

@@ -31,10 +31,19 @@ class Field:
         """With some of the words."""
         return Field(tuple(self.names[i] for i in places), self.others)
 
-    def probabilities(self, clip: Any, seen: Tensor, templates: Sequence[str]) -> Tensor:
-        """(K, D) pictures -> (K, N + M): a softmax over the rows, a word's logit the highest of its names'."""
+    def embed(self, clip: Any, templates: Sequence[str]) -> Tensor:
+        """(F + M, D) unit vectors of the words' F names, one word's after the other's, and of the others."""
         flat = [name for names in self.names for name in names]
-        logits = clip.logit_scale * seen @ clip.embed_texts((*flat, *self.others), templates).T
-        parts = logits[:, : len(flat)].split([len(names) for names in self.names], 1) if flat else ()
+        vectors: Tensor = clip.embed_texts((*flat, *self.others), templates)
+        return vectors
+
+    def shares(self, logits: Tensor) -> Tensor:
+        """(K, F + M) logits -> (K, N + M): a softmax over the rows, a word's logit the highest of its names'."""
+        counts = [len(names) for names in self.names]
+        parts = logits[:, : sum(counts)].split(counts, 1) if counts else ()
         rows = [part.amax(1, keepdim=True) for part in parts]
-        return torch.cat([*rows, logits[:, len(flat) :]], 1).softmax(1)
+        return torch.cat([*rows, logits[:, sum(counts) :]], 1).softmax(1)
+
+    def probabilities(self, clip: Any, seen: Tensor, templates: Sequence[str]) -> Tensor:
+        """(K, D) pictures -> (K, N + M)."""
+        return self.shares(clip.logit_scale * seen @ self.embed(clip, templates).T)

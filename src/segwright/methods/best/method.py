@@ -2,8 +2,8 @@
 
 1. Presence: the caption's nouns, and CLIP on photo and crops, against common nouns.
 2. Competition: the words believed, the caption's other nouns, background words.
-3. Dense evidence: regions of diffusion features that CLIP names (FreeSeg-Diff) and cross-attention to all words
-   (DiffSegmenter), from one U-Net pass.
+3. Dense evidence: regions of self-attention that CLIP names (FreeSeg-Diff), CLIP's own patches (SCLIP) and cross-attention to
+   all words (DiffSegmenter), from one U-Net pass.
 4. Outline: carried by self-attention (CLIPer, iSeg), refined by a CRF.
 5. Check: CLIP on each word's masked and cropped region, against all competitors.
 
@@ -64,7 +64,8 @@ class BestSettings:
     floor: float = 0.25
     parts: tuple[str, ...] = PARTS
     clusters: int = 8
-    mix: float = 0.3
+    cells: float = 0.5
+    mix: float = 0.6
     rounds: int = 1
     timestep: int = 100
     background: tuple[str, ...] | None = None
@@ -77,7 +78,7 @@ class BestSettings:
         foreign = sorted(set(self.parts) - set(PARTS))
         if isinstance(self.parts, str) or foreign:
             raise InputError(f"parts must be of {', '.join(PARTS)}, got {self.parts!r}")
-        for name in ("confidence", "floor", "mix"):
+        for name in ("confidence", "floor", "cells", "mix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if self.clusters < 1 or self.rounds < 0 or not 0 <= self.timestep <= 999:
@@ -129,7 +130,7 @@ class Best(Method):
         competing = Field(everyone.only(believed).names, nouns if self._has("competition") else ())
         empty = all_background(tuple(map(str, vocabulary)), (photo.shape[0], photo.shape[1]))
         steps = Steps(
-            caption, vocabulary, everyone, competing, believed, None, None, None, None, None, empty, empty, (), empty
+            caption, vocabulary, everyone, competing, believed, None, None, None, None, None, None, empty, empty, (), empty
         )  # fmt: skip
         if believed:
             steps = self._segmented(photo, steps)
@@ -162,14 +163,17 @@ class Best(Method):
         passed = dense.one_pass(networks, photo, rows.titles, settings.timestep, settings.seed)
         regions = dense.regions_of(passed.features, settings.clusters, settings.seed)
         shares = dense.name_regions(networks.clip, photo, regions, rows, settings.templates)
-        fused = dense.fuse(regions, shares, passed.cross if self._has("dense") else None, settings.mix)
+        cells = dense.name_cells(networks, photo, rows, settings.templates, len(regions)) if self._has("dense") else None
+        cross = passed.cross if self._has("dense") else None
+        fused = dense.fuse(shares.T[:, regions], cells, settings.cells, cross, settings.mix)
         carried = dense.carry(fused, passed.own, settings.rounds if self._has("outline") else 0)
         labels = [1 + i for i in steps.believed]
         values = strongest(carried, len(labels))
         scores = to_scores(steps.scores.words, labels, values, (photo.shape[0], photo.shape[1]))
         refined = self.refined(photo, scores) if self._has("outline") else scores
         return replace(
-            steps, passed=passed, regions=regions, shares=shares, fused=fused, carried=carried, scores=scores, refined=refined
+            steps, passed=passed, regions=regions, shares=shares, cells=cells, fused=fused, carried=carried, scores=scores,
+            refined=refined,
         )  # fmt: skip
 
     def _checked(self, photo: Image, steps: Steps, seen: presence.Presence | None) -> Steps:

@@ -46,6 +46,7 @@ class Steps:
         passed: of the U-Net; None where no word was believed.
         regions: (n, n) int64.
         shares: (K, rows) what CLIP takes each region for.
+        cells: (rows, n, n) what CLIP takes each cell for; None where the part is left out.
         fused: (rows, n, n).
         carried: (rows, m, m).
         scores: coarse.
@@ -62,6 +63,7 @@ class Steps:
     passed: Pass | None
     regions: Tensor | None
     shares: Tensor | None
+    cells: Tensor | None
     fused: Tensor | None
     carried: Tensor | None
     scores: Scores

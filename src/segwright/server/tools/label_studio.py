@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from segwright import __version__
 from segwright.errors import InputError
+from segwright.files.record import versions
 from segwright.methods import DEFAULT
 from segwright.objects import MIN_AREA
 from segwright.runs.exports.label_studio import regions
@@ -109,7 +109,7 @@ class Backend:
         return {"status": "ignored: nothing is trained here"}
 
     def _version(self, method: str) -> str:
-        return f"segwright {__version__}, {method}"
+        return f"segwright {versions()['segwright']}, {method}"
 
     def _prediction(self, answer: Answer, config: LabelConfig, extra: Extra) -> dict[str, Any]:
         version = self._version(extra.method)
