@@ -41,8 +41,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from scipy.optimize import linear_sum_assignment
 
-from segwright.methods.freeseg_diff.method import Chosen, FreeSegDiff, FreeSegDiffSettings
-from segwright.methods.freeseg_diff.method import method as freeseg_diff
+from segwright.methods.freeseg_diff import method as freeseg_diff
+from segwright.methods.freeseg_diff.method import FreeSegDiff, FreeSegDiffSettings
 from segwright.methods.freeseg_diff.naming import Named
 from segwright.models.diffusion import FeatureSettings
 from segwright.refine import CRF_CONSTANTS as CRFS
@@ -52,6 +52,7 @@ from segwright.types import Image, Scores
 from segwright.weights import Networks
 from segwright.words.candidates import candidates
 from segwright.words.nouns import keywords
+from segwright.words.presence import Chosen
 from segwright.words.vocabulary import load as load_words
 
 CAPTION = "a dog and a cat on a sofa beside a person"
@@ -108,8 +109,8 @@ def watch(made: Networks, clock: Clock) -> None:
 class Ours(FreeSegDiff):
     """The method as it is, but for the names of regions."""
 
-    def name(self, images: Sequence[Image], regions: Sequence[torch.Tensor], chosen: Sequence[Chosen]) -> list[list[Named]]:
-        found = super().name(images, regions, chosen)
+    def names(self, images: Sequence[Image], regions: Sequence[torch.Tensor], chosen: Sequence[Chosen]) -> list[list[Named]]:
+        found = super().names(images, regions, chosen)
         return [
             [Named(c.candidates[k] + 1, c.candidates[k], n.ranking) for k, n in enumerate(row)]
             for row, c in zip(found, chosen, strict=True)

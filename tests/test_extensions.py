@@ -201,7 +201,7 @@ def test_a_method_stands_in_a_table(method: str, tmp_path: Path, monkeypatch: py
 
 def test_a_refiner_is_offered(flip: None, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("segment", "evaluate", "refine"):
-        assert "of crf, pamr, g4seg, specks, flip" in help_of(command, capsys)
+        assert "of crf, pamr, g4seg, emi, specks, flip" in help_of(command, capsys)
     assert "one that has a page: g4seg, flip" in help_of("explain", capsys)
     assert run("methods", PATH) == 0
     assert "refine.flip.amount (number) = 1.0" in capsys.readouterr().out

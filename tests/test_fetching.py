@@ -69,7 +69,7 @@ def test_everything_is_fetched_before_the_work_begins(stocked: hub.Hub, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("method", [*METHODS, "g4seg"])
+@pytest.mark.parametrize("method", [*METHODS, "g4seg", "emi"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", ["sd15", "sd15-fast"])
 def test_what_is_said_equals_what_is_fetched(stocked: hub.Hub, method: str, dtype: str, name: str) -> None:
@@ -325,7 +325,7 @@ def test_a_table_fetches_what_its_rows_need_first_and_says_what_cannot_be_had(
 
 
 def test_what_can_be_fetched_for() -> None:
-    assert set(fetching.targets()) == {*METHODS, "g4seg"}
+    assert set(fetching.targets()) == {*METHODS, "g4seg", "emi"}
     sd15 = presets.PRESETS["sd15"]
     assert fetching.needs("g4seg", sd15) == ("diffusion", "clip")
     assert fetching.needs("ovdiff", sd15) == ("diffusion", "clip", "captioner", "dino")

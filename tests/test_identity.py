@@ -41,7 +41,7 @@ POOL = (
     (("dog", (1, 2, 3)),),
     True, 0.5, 0.9, 2, 100, 448, ("a {}",), ("clip",), ("sd",), (), ((8, 1.0),), "clip", "none", "paper", "caption", "standardised",
     "average", "threshold", "value", "maskcut", "a photograph of {} there", "key", "pamr", "ddim", "other", "query", "lcm", (32,),
-    "softmax", "probabilities", "published", "crop",
+    "softmax", "probabilities", "published", "crop", "ranged", "shares", (0.1, 0.9),
     (("dog", (1, 2, 3)),), FeatureSettings(timestep=7), SamplingSettings(steps=7), InversionSettings(7),
 )  # fmt: skip
 

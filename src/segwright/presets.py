@@ -34,6 +34,16 @@ _BLIP = {
     "special_tokens_map.json": 125, "tokenizer_config.json": 506,
 }  # fmt: skip
 
+_OPT = {
+    "config.json": 1_000, "preprocessor_config.json": 400, "vocab.json": 800_000, "merges.txt": 460_000,
+    "tokenizer.json": 2_100_000, "tokenizer_config.json": 700, "special_tokens_map.json": 500, "model.safetensors.index.json": 120_000,
+}  # fmt: skip
+
+
+def _shard(number: int, size: int, sha256: str) -> File:
+    """One of the two files of BLIP-2's weights."""
+    return File(f"model-{number:05}-of-00002.safetensors", size, sha256)
+
 
 def _files(small: dict[str, int], **weights: int) -> tuple[File, ...]:
     """Small files, and weights by their folder: ``unet=3_438_167_540``; "model" is the top folder's."""
@@ -229,6 +239,17 @@ CAPTIONERS = {
         instead=_BLIP_LARGE,
     ),
     "blip-large": _BLIP_LARGE,
+    # What FreeSeg-Diff's paper cites. Sizes and checksums of the shards are those of public inventories of this commit.
+    "blip2": Part(
+        "Salesforce/blip2-opt-2.7b",
+        "59a1ef6c1e5117b3f65523d1c6066825bcf315e3",
+        "MIT",
+        (
+            *_files(_OPT),
+            _shard(1, 9_996_328_120, "b81228c9ac1b3dee1731ee71d51fe3b2c34f915019c44c25a793b51300ae24fc"),
+            _shard(2, 4_982_879_016, "536bd73b8f1de7d94f503b23fea2eaa4f7f3ea5f74f8f874fcb21d6df1555a19"),
+        ),
+    ),
 }  # fmt: skip
 VITS = {
     "dinov2": Part(

@@ -91,13 +91,18 @@ class Scores:
         words: the vocabulary, N words; label i + 1 is words[i].
         labels: the M labels that the rows of ``values`` stand for, ascending, label 0 (background) first.
         values: (M, H, W) float32 in 0..1, summing to 1 at each pixel, any device.
+        totals: (H, W) float32, not negative: what a method's own scores of these labels summed to before they were divided by it;
+            None where that is not known, or where values have changed since.
     """
 
     words: tuple[str, ...]
     labels: tuple[int, ...]
     values: Tensor
+    totals: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.totals is not None and self.totals.shape != self.values.shape[1:]:
+            raise InputError(f"totals must be (H, W) of the values' size, got {tuple(self.totals.shape)}")
         if self.values.ndim != 3 or self.values.dtype != torch.float32:
             raise InputError(f"scores must be (M, H, W) float32, got {self.values.dtype} {tuple(self.values.shape)}")
         if len(self.labels) != self.values.shape[0]:
@@ -114,6 +119,11 @@ class Scores:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """``np.asarray(scores)``: the (M, H, W) values, on the CPU; row i is of label ``labels[i]``."""
         return np.array(self.values.detach().cpu().numpy(), dtype=dtype, copy=copy)
+
+    @property
+    def own(self) -> Tensor:
+        """(M, H, W): each label's score by itself, as the method had it, where that is known; else ``values``."""
+        return self.values if self.totals is None else self.values * self.totals
 
     def argmax(self) -> Tensor:
         """(H, W) int64, each pixel's strongest label (the lower one of equals), in the numbering of ``words``."""

@@ -42,7 +42,7 @@ def test_every_setting_of_a_method_is_listed_with_what_it_is(name: str, capsys: 
     assert main(["methods", name]) == 0
     lines = capsys.readouterr().out.splitlines()
     heads = {line.split()[0]: i for i, line in enumerate(lines) if line.startswith("  ") and line[2] not in " -"}
-    groups = {"refine.crf", "refine.pamr", "refine.g4seg", "refine.specks", "support"}
+    groups = {"refine.crf", "refine.pamr", "refine.g4seg", "refine.emi", "refine.specks", "support"}
     assert set(paths(find_method(name).settings_tree())) - groups - {"bank", "stuff"} == set(heads)
     silent = [path for path, i in heads.items() if not lines[i + 1].startswith("      ")]
     assert not silent, "a setting that no docstring explains"

@@ -59,6 +59,7 @@ def _add_table(commands: Any) -> None:
     command.add_argument("--split", help="another split than the table's")
     command.add_argument("--limit", type=int, metavar="N", help="the first N photos")
     command.add_argument("--bank", metavar="DIR", help="folder for OVDiff's prototypes (default: in the cache)")
+    command.add_argument("--controlnet", metavar="FOLDER", help="a ControlNet's folder, for the rows of G4Seg that have one")
     _add_running(command)
     add_set(command, "a setting in every row, instead of the table's; any number of times")
     add_networks(command)
@@ -127,6 +128,7 @@ def _table(options: argparse.Namespace) -> int:
         progress=None,
         settings=options.settings,
         profile=options.profile,
+        controlnet=options.controlnet,
         **networks(options),
     )
     print(text(options.name, lines), end="")

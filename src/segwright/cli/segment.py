@@ -49,6 +49,12 @@ def _add_explain(commands: Any) -> None:
     mask.add_argument("--words-map", metavar="1=dog,2=sofa", help="what the mask's indices are called")
     with_help = "one that has a page: %(listed)s (default: %(default)s)"
     add_listed(mask, EXPLAINED, "--with", dest="refiners", default="g4seg", metavar="R", help=with_help)
+    command.add_argument(
+        "--backbones",
+        action="store_true",
+        help="in place of a method: clusters of the features of Stable Diffusion, CLIP and plain ViTs side by side "
+        "(FreeSeg-Diff, Fig. 3), with --clusters, --seed and other --set of freeseg-diff",
+    )
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="the page (OUT.html), or a folder for it")
     command.set_defaults(run=_explain)
 
@@ -113,11 +119,38 @@ def _explain(options: argparse.Namespace) -> int:
         return explain_mask(options)
     if options.words_map is not None:
         raise InputError("--words-map says what a mask's indices are called; give --mask too, or use --words")
+    if options.backbones:
+        return _explain_backbones(options)
     from segwright.images import read
     from segwright.runs.explain import explain
 
-    photo, out = Path(options.photo), Path(options.out)
-    page = out if out.suffix.lower() in (".html", ".htm") else out / f"{photo.stem}.html"
+    photo, page = Path(options.photo), _page(options)
     image = read(photo)
     print(explain(image, method(options), page, vocabulary(options), photo.name))
+    return 0
+
+
+def _page(options: argparse.Namespace) -> Path:
+    """Where the page is written."""
+    out = Path(options.out)
+    return out if out.suffix.lower() in (".html", ".htm") else out / f"{Path(options.photo).stem}.html"
+
+
+def _explain_backbones(options: argparse.Namespace) -> int:
+    """``segwright explain PHOTO --backbones``."""
+    from segwright.images import read
+    from segwright.methods import DEFAULT
+    from segwright.methods.freeseg_diff import backbones
+    from segwright.methods.freeseg_diff.method import FreeSegDiff
+    from segwright.runs.explain import explain_backbones
+
+    if options.method not in (DEFAULT, FreeSegDiff.name):
+        raise InputError(f"--backbones is a figure of {FreeSegDiff.name}; leave --method out")
+    if vocabulary(options) is not None:
+        raise InputError("--backbones shows clusters without names; leave the words out")
+    options.method = FreeSegDiff.name
+    photo, method = Path(options.photo), method_spec(options).load()
+    image = read(photo)
+    backbones.fetch(method.networks)
+    print(explain_backbones(image, method.networks, _page(options), method.settings, title=photo.name))
     return 0

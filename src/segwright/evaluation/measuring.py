@@ -39,6 +39,7 @@ class Task:
         asked: the words given to the method: the data set's, by the protocol's names, then the extra ones.
         asking: which of them each photo is asked for.
         predictions: folder of the label PNGs.
+        silent: those of ``asked`` that stand for classes which no photo is asked for.
     """
 
     dataset: Dataset
@@ -46,6 +47,11 @@ class Task:
     asked: tuple[str, ...]
     asking: Asking
     predictions: Path
+    silent: frozenset[str] = frozenset()
+
+    def without_silent(self, words: Sequence[str]) -> list[str]:
+        """Those of some words that the method is asked for."""
+        return [word for word in words if word not in self.silent]
 
     @property
     def background(self) -> bool:
@@ -131,9 +137,10 @@ def _found(method: Any, images: Sequence[Image], asked: Sequence[Sequence[str]],
     """Labels and confidences of each photo; all photos at once where they are asked for the same words."""
     shown = [task.protocol.shown(image) for image in images]
     if task.asking.alike:
-        results = method.many(shown, task.asked if task.protocol.given else None)
+        results = method.many(shown, task.without_silent(task.asked) if task.protocol.given else None)
     else:
-        results = [method.many([image], words)[0] if words else None for image, words in zip(shown, asked, strict=True)]
+        wanted = [task.without_silent(words) for words in asked]
+        results = [method.many([image], words)[0] if words else None for image, words in zip(shown, wanted, strict=True)]
     sizes = [(image.shape[0], image.shape[1]) for image in images]
     nowhere: list[Found] = [(np.zeros(size, np.int64), {}) for size in sizes]
     return [

@@ -7,7 +7,7 @@ brought back to it (scores bilinearly before the argmax, where a method has scor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ class Protocol:
         official: the benchmark's official names (aeroplane, pottedplant) instead of ours (airplane, potted plant).
         renamed: data set -> further our name -> its name.
         settings: settings of a method that are set where the method has them and they were left at their default.
+        background: data sets whose unlabelled pixels are scored as background, though they are usually left out.
         void_as_background: pixels that are left out of the truth count as background, where background is a class.
         measure: the headline: "miou" (one confusion matrix over the split) or "miou_per_image".
         unlabelled: pixels may stay without a word even where every pixel of the data set has a class.
@@ -46,6 +47,7 @@ class Protocol:
     official: bool = False
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    background: tuple[str, ...] = ()
     void_as_background: bool = False
     measure: Literal["miou", "miou_per_image"] = "miou"
     unlabelled: bool = False
@@ -56,6 +58,10 @@ class Protocol:
         names = dataset.official if self.official and dataset.official else dataset.words
         further = self.renamed.get(dataset.name, {})
         return tuple(further.get(ours, name) for ours, name in zip(dataset.words, names, strict=True))
+
+    def scored(self, dataset: Dataset) -> Dataset:
+        """The data set, with background as a class where this protocol scores it."""
+        return replace(dataset, background=True) if dataset.name in self.background else dataset
 
     def shown(self, image: Image) -> Image:
         """The photo as the method sees it."""
@@ -94,7 +100,7 @@ PAPER = "paper"
 PAPERS = {
     "per-image": Protocol(
         PAPER, "published code: mean over photos of the mean IoU of the classes in them, void as background, official names",
-        official=True, void_as_background=True, measure="miou_per_image",
+        official=True, background=("coco27",), void_as_background=True, measure="miou_per_image",
     ),
     "whole": Protocol(PAPER, "photos as they are, dataset-level mIoU"),
     "tcl": PROTOCOLS["tcl"],

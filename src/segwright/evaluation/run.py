@@ -25,7 +25,7 @@ from segwright.files.disk import write_all
 from segwright.files.seal import seal
 from segwright.methods.base import Loaded, MethodSpec, as_source
 from segwright.runs.workers import check_workers, parallel, serial
-from segwright.words.published import class_names
+from segwright.words.published import class_names, unasked
 from segwright.words.synonyms import spelled, split_names
 from segwright.words.vocabulary import check_words
 
@@ -99,15 +99,17 @@ def evaluate(
     dataset = dataset.first(limit)
     source = source.for_data(dataset.name)
     rules = find_protocol(protocol, source.kind)
-    names = class_names(source.of_profile.get("names"), dataset.name, dataset.words, rules.words(dataset))
+    dataset, listed = rules.scored(dataset), source.of_profile.get("names")
+    names = class_names(listed, dataset.name, dataset.words, rules.words(dataset))
+    silent = frozenset(n for n, word in zip(names, dataset.words, strict=True) if word in unasked(listed, dataset.name))
     asked = check_words([*names, *extra_words])
     stuff = [asked[i] for i, kind in enumerate(dataset.kinds) if kind == "stuff"]
     source = source.with_settings(settings_for(rules, source, dataset))
     source = source.with_option("stuff", (*stuff, *asked[len(dataset.words) :]))
     source.fetch(words=rules.given)
-    task = Task(dataset, rules, asked, _asking(rules, present_only, absent, only, seed), Path(out) / "predictions")
+    task = Task(dataset, rules, asked, _asking(rules, present_only, absent, only, seed), Path(out) / "predictions", silent)
     if rules.given:
-        source.prepare(split_names(asked)[0])  # first, since what is made for the words is part of the identity
+        source.prepare(split_names(task.without_silent(asked))[0])  # first: what is made for the words is part of the identity
     identity = _identity(source, task, limit)
     with Store(out, identity, dataset.items, resume) as store:
         todo = [item for item in dataset.items if item.id not in store.done]
@@ -142,7 +144,7 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
     """All that the report depends on. The folder of the data is not in it, so that data can be moved."""
     dataset = task.dataset
     ids = hashlib.sha256("\n".join(item.id for item in dataset.items).encode()).hexdigest()
-    made = source.made_for(split_names(task.asked)[0])
+    made = source.made_for(split_names(task.without_silent(task.asked))[0])
     return {
         "format": FORMAT,
         **source.identity(words=task.protocol.given),
@@ -154,6 +156,7 @@ def _identity(source: MethodSpec | Loaded, task: Task, limit: int | None) -> dic
         "ids_sha256": ids,
         "words": dataset.words,
         "asked": spelled(task.asked),
+        **({"silent": sorted(task.silent)} if task.silent else {}),
         "asking": asdict(task.asking),
         "background": dataset.background,
         "protocol": asdict(task.protocol),

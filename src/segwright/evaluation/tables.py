@@ -31,14 +31,15 @@ from segwright.files.disk import write_all
 from segwright.files.plot import Bar, draw_bars
 from segwright.files.record import encode_record
 from segwright.methods import find_method
-from segwright.methods.base import MethodSpec
+from segwright.methods.base import MethodSpec, refining
 from segwright.models import hub
 from segwright.models.repositories import Part
 from segwright.refine.pipeline import parse_refiners
 from segwright.settings import merged
-from segwright.weights import load
+from segwright.weights import load_controlnet
 
-FILES = ("freeseg-diff", "ovdiff", "g4seg")
+FILES = ("freeseg-diff", "ovdiff", "g4seg", "critical-look")
+NO_CONTROLNET = "needs a ControlNet that was trained on segmentation masks; give its folder with --controlnet"
 PROFILE = "published"  # how rows are run where nothing else is said
 
 
@@ -84,6 +85,7 @@ class Options:
     networks: Mapping[str, str]
     progress: bool | None
     profile: str = PROFILE
+    controlnet: str | None = None
 
 
 def names() -> dict[str, str]:
@@ -120,6 +122,7 @@ def table(
     vit: str | None = None,
     diffusion: str | None = None,
     profile: str | None = None,
+    controlnet: str | os.PathLike[str] | None = None,
 ) -> list[Line]:
     """Run a table of a paper again; what is done already is not done twice.
 
@@ -144,6 +147,8 @@ def table(
         diffusion: another diffusion model, likewise.
         profile: "paper" or "published": networks and settings of every row where the table does not say them; "published"
             if None.
+        controlnet: folder of a ControlNet that was trained on segmentation masks, for the rows that have one (G4Seg's Tables VII
+            and VIII).
 
     Raises:
         InputError: there is no such table.
@@ -154,7 +159,8 @@ def table(
     place = None if root is None else Path(root)
     single = {"clip": clip, "captioner": captioner, "vit": vit, "diffusion": diffusion}
     running = (limit, split, workers, batch, bank, tuple(settings), {k: v for k, v in single.items() if v is not None}, progress)
-    options = Options(place, data, Path(out), preset, device, dtype, *running, profile=profile or PROFILE)
+    injecting = None if controlnet is None else os.fspath(controlnet)
+    options = Options(place, data, Path(out), preset, device, dtype, *running, profile=profile or PROFILE, controlnet=injecting)
     _fetch(name, options)
     lines = list(_lines(name, options))
     about = {"table": name, "data": data, "lines": [vars(line) for line in lines]}
@@ -174,7 +180,7 @@ def _fetch(name: str, options: Options) -> None:
     parts: list[Part] = []
     for job, data, _ in _jobs(name, options):
         with suppress(SegwrightError):  # each row says for itself why it cannot be run
-            if "missing" not in job:
+            if not _missing(job, options):
                 parts += _parts(method_of(job, _job_dataset(job, data, options, opened).name, options))
     try:
         if parts:
@@ -189,7 +195,7 @@ def _parts(spec: MethodSpec) -> list[Part]:
     networks, kinds, generator = first.needs(words=True)
     found = networks.parts(kinds, generator)
     if spec.then_on is not None:
-        behind = load(**{"device": "cpu", "dtype": spec.dtype, **spec.then_on})
+        behind = refining(spec.then_on, "cpu", spec.dtype)
         found += behind.parts(tuple(kind for refiner in spec.then for kind in refiner.kinds))
     return found
 
@@ -219,14 +225,20 @@ def common_of(paper: Mapping[str, Any]) -> dict[str, Any]:
     return {key: paper[key] for key in ("preset", "protocol", "refined_on", "refiners", "by_profile") if key in paper}
 
 
+def _missing(job: Mapping[str, Any], options: Options) -> str:
+    """Why a row cannot be run whatever the data, or ""."""
+    lacking = bool(job.get("controlnet")) and options.controlnet is None
+    return str(job.get("missing", NO_CONTROLNET if lacking else ""))
+
+
 def _line(
     job: Mapping[str, Any], data: str, published: Any, options: Options, opened: dict[tuple[str, str | None], Dataset]
 ) -> Line:
     shown = published if isinstance(published, Mapping) else {"": published}
     note = job.get("note", "")
     try:
-        if "missing" in job:
-            return Line(job["row"], data, shown, {}, missing=job["missing"], note=note)
+        if reason := _missing(job, options):
+            return Line(job["row"], data, shown, {}, missing=reason, note=note)
         dataset = _job_dataset(job, data, options, opened)
         measured, interval = _measured(job, dataset, options)
     except OutputError:
@@ -292,6 +304,9 @@ def method_of(job: Mapping[str, Any], data: str, options: Options) -> MethodSpec
     everywhere = job.get("refiners", {})
     rows = ((one, {**everywhere.get(one, {}), **changes}) for one, changes in job.get("then", ()))
     then = tuple(refiner for row in rows for refiner in parse_refiners(dict([row])))
+    if job.get("controlnet") and options.controlnet is not None:
+        found = load_controlnet(options.controlnet, options.device, options.dtype)
+        then = tuple(replace(refiner, controlnet=found) for refiner in then)  # type: ignore[type-var]
     others = None if preset is not None or not then else {"preset": job["preset"], **job.get("refined_on", {})}
     spec = MethodSpec(
         name, preset, options.device, options.dtype, _settings(job, options.profile), extras, then,

@@ -491,7 +491,7 @@ class MethodSpec:
         then: refiners put behind the method's own.
         profile: "paper" or "published": fills in what was not chosen.
         data: the data set that the profile is for; None: the profile's values for no data set in particular.
-        then_on: what ``segwright.weights.load`` takes, for the networks of ``then``; None: those of the method.
+        then_on: what ``refining`` takes, for the networks of ``then``; None: those of the method.
         largest: megapixels above which a photo is worked on at that size (``Reduced``); None: never.
     """
 
@@ -566,7 +566,7 @@ class MethodSpec:
     def _opened(self, device: str | None) -> Method:
         spec = self.filled()
         loaded = self.kind.load(spec.preset, device, self.dtype, **spec.extras, **spec.settings)
-        other = None if self.then_on is None else load(**{"device": device, "dtype": self.dtype, **self.then_on})
+        other = None if self.then_on is None else refining(self.then_on, device, self.dtype)
         whole = Then(loaded, self.then, other) if self.then else loaded
         return whole if self.largest is None else Reduced(whole, self.largest)
 
@@ -647,6 +647,22 @@ class MethodSpec:
         if name not in self.kind.options or name in self.filled().extras:
             return self
         return replace(self, extras={**self.extras, name: value})
+
+
+def refining(how: Mapping[str, Any], device: str | None, dtype: str) -> Networks:
+    """The networks of refiners that stand behind a method and do not run on its own.
+
+    Args:
+        how: what ``segwright.weights.load`` takes by name, and "generator": few-step weights of
+            ``segwright.presets.FEW_STEPS`` as the diffusion model.
+
+    Raises:
+        InputError: as ``load``.
+        WeightsError: as ``load``.
+    """
+    given = {"device": device, "dtype": dtype, **how}
+    generator = given.pop("generator", None)
+    return load(**given).generator(generator)
 
 
 @dataclass(frozen=True)

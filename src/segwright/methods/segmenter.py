@@ -149,15 +149,13 @@ def to_scores(words: tuple[str, ...], labels: Sequence[int], values: Tensor, siz
     values = torch.cat([torch.where(empty, 1.0, values[0])[None], values[1:]])
     present = sorted({0, *values.argmax(0).unique().tolist()})
     kept = values[present]
-    wide = resized(kept / kept.sum(0).clamp(min=1e-12), size).clamp(min=0)
+    totals = kept.sum(0)
+    wide = resized(kept / totals.clamp(min=1e-12), size).clamp(min=0)
     shares = wide / wide.sum(0).clamp(min=1e-12)
-    return Scores(words, tuple(0 if row == 0 else labels[row - 1] for row in present), _whole(shares))
-
-
-def _whole(shares: Tensor) -> Tensor:
-    """Pixels whose labels all lost before the resize are background."""
-    lost = shares.sum(0) < 0.5
-    return torch.cat([torch.where(lost, 1.0, shares[0])[None], shares[1:]])
+    lost = shares.sum(0) < 0.5  # pixels whose labels all lost before the resize are background
+    whole = torch.cat([torch.where(lost, 1.0, shares[0])[None], shares[1:]])
+    known = torch.where(lost, 1.0, resized(totals[None], size)[0].clamp(min=0))
+    return Scores(words, tuple(0 if row == 0 else labels[row - 1] for row in present), whole, known)
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -200,11 +198,12 @@ def sharp_scores(words: tuple[str, ...], labels: Sequence[int], logits: Tensor, 
             yield top, strongest(wide.softmax(0), count)
 
     present = sorted({0, *(row for _, band in bands() for row in band.argmax(0).unique().tolist())})
-    values = logits.new_empty(len(present), *size, dtype=torch.float32)
+    values, totals = logits.new_empty(len(present), *size, dtype=torch.float32), logits.new_empty(*size, dtype=torch.float32)
     for top, band in bands():
         kept = band[present]
+        totals[top : top + rows] = kept.sum(0)
         values[:, top : top + rows] = kept / kept.sum(0).clamp(min=1e-12)
-    return Scores(words, tuple(0 if row == 0 else labels[row - 1] for row in present), values)
+    return Scores(words, tuple(0 if row == 0 else labels[row - 1] for row in present), values, totals)
 
 
 def _bilinear(cells: int, pixels: int, like: Tensor) -> Tensor:

@@ -157,10 +157,11 @@ class Clip:
         return F.normalize(found.float(), dim=-1)
 
     @torch.no_grad()
-    def patch_features(self, images: Sequence[Image | Tensor], layer: int = -1, side: int | None = None) -> Tensor:
+    def patch_features(self, images: Sequence[Image | Tensor] | Tensor, layer: int = -1, side: int | None = None) -> Tensor:
         """Dense features of the image tower, the backbone CLIP-ViT of FreeSeg-Diff's Table 3.
 
         Args:
+            images: photos of any sizes; or pictures that were made, (B, 3, H, W) floating point in 0..1.
             layer: -1 the last layer's patch tokens, -2 those before it (the paper: "last or penultimate").
             side: pixels, another than the network's own; positions are then interpolated.
 
@@ -173,7 +174,10 @@ class Clip:
         depth = self.model.config.vision_config.num_hidden_layers
         if not -depth <= layer <= -1:
             raise InputError(f"layer must be -1 (the last) .. {-depth}, got {layer}")
-        pixels = self.pixels(images, self.device, self.model.dtype, side)
+        if isinstance(images, Tensor):
+            pixels = self.pixels.unrounded(images.to(self.device), side).to(self.model.dtype)
+        else:
+            pixels = self.pixels(images, self.device, self.model.dtype, side)
         out = self.model.vision_model(pixel_values=pixels, output_hidden_states=True, interpolate_pos_encoding=side is not None)
         tokens = out.hidden_states[layer][:, 1:].float()
         cells = pixels.shape[2] // self.model.config.vision_config.patch_size

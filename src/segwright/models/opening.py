@@ -80,18 +80,34 @@ def open_clip(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def open_captioner(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """``segwright.models.captioner.Captioner``.
+    """``segwright.models.captioner.Captioner``: BLIP's, or BLIP-2's.
 
     Raises:
         WeightsError: something is missing, damaged or does not fit.
     """
     from segwright.models.captioner import Captioner
 
+    config = read_json(folder / "config.json")
+    if config.get("model_type") == "blip-2":
+        return _open_blip2(folder, config, device, dtype)
     with _quiet():
         from transformers import BlipForConditionalGeneration
 
         model = _transformers(BlipForConditionalGeneration, folder, dtype)
         return Captioner(model.to(device), _tokenizer("BertTokenizer", folder), _pixels(folder))
+
+
+def _open_blip2(folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> Any:
+    from segwright.models.blip2 import Blip2Captioner
+
+    family = dict(config.get("text_config") or {}).get("model_type")
+    if family != "opt":
+        raise WeightsError(f"{folder / 'config.json'} is a BLIP-2 with {family!r}; only those with OPT are known")
+    with _quiet():
+        from transformers import Blip2ForConditionalGeneration
+
+        model = _transformers(Blip2ForConditionalGeneration, folder, dtype)
+        return Blip2Captioner(model.to(device), _tokenizer("GPT2Tokenizer", folder), _pixels(folder))
 
 
 def open_vit(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:

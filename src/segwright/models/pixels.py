@@ -61,6 +61,13 @@ class Pixels:
         batch = torch.cat([resize(as_tensor(image)[None].to(device), size, self.mode) for image in images])
         return self.normalise(batch.float() / 255).to(dtype)
 
+    def unrounded(self, values: Tensor, side: int | None = None) -> Tensor:
+        """(B, 3, H, W) in 0..1 -> (B, 3, side, side), normalised: for pictures that were made and never were of 256 levels."""
+        size = side or self.side
+        if tuple(values.shape[2:]) != (size, size):
+            values = F.interpolate(values, (size, size), mode=self.mode, antialias=True, align_corners=False).clamp(0, 1)
+        return self.normalise(values)
+
     def normalise(self, values: Tensor) -> Tensor:
         """(B, 3, S, S) in 0..1 -> the network's range."""
         mean, std = (torch.tensor(v, device=values.device).view(3, 1, 1) for v in (self.mean, self.std))

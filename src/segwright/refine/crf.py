@@ -156,7 +156,7 @@ def crf_batch(
     constants = _constants(settings)
     pairs = check_pairs(images, scores)
     kernels = _Kernels(constants)
-    return [replace(item, values=_refine(photo, item.values.detach(), kernels)) for photo, item in pairs]
+    return [replace(item, values=_refine(photo, item.values.detach(), kernels), totals=None) for photo, item in pairs]
 
 
 def crf_filter(image: Image, device: torch.device, *, settings: CRFSettings | str = "freeseg-diff") -> Filter:
@@ -192,7 +192,7 @@ def crf_binary(
     check_pair(image, scores)
     count, height, width = scores.values.shape
     if count == 1:
-        return replace(scores, values=torch.ones_like(scores.values))
+        return replace(scores, values=torch.ones_like(scores.values), totals=None)
     masks = _one_hot(scores.values.detach())[:, 1:]
     # A two-label CRF needs one number a pixel, the log odds; Potts messages to them are K (q - (1 - q)).
     odds = math.log(constants.gt_prob / (1 - constants.gt_prob)) * (2 * masks - 1)
@@ -206,7 +206,7 @@ def crf_binary(
     found = inside[:, : count - 1]
     rows = torch.cat([1 - found.amax(1, keepdim=True), found], 1)
     rows /= rows.sum(1, keepdim=True)
-    return replace(scores, values=rows.t().reshape(count, height, width).contiguous())
+    return replace(scores, values=rows.t().reshape(count, height, width).contiguous(), totals=None)
 
 
 def _refine(image: Image, values: Tensor, kernels: _Kernels) -> Tensor:

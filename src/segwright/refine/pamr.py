@@ -89,7 +89,7 @@ def pamr_batch(
     for dilation in dilations:
         check_count("every dilation", dilation)
     pairs = check_pairs(images, scores)
-    return [replace(item, values=_refine(photo, item.values.detach(), iterations, dilations)) for photo, item in pairs]
+    return [replace(item, values=_refine(photo, item.values.detach(), iterations, dilations), totals=None) for photo, item in pairs]
 
 
 def _refine(image: Image, values: Tensor, iterations: int, dilations: Sequence[int]) -> Tensor:

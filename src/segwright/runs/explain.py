@@ -7,6 +7,8 @@ from pathlib import Path
 
 from segwright.files.disk import atomic_write
 from segwright.methods.base import Method
+from segwright.methods.freeseg_diff import backbones
+from segwright.methods.freeseg_diff.method import FreeSegDiffSettings
 from segwright.refine.base import Refiner
 from segwright.types import Image, Scores
 from segwright.weights import Networks
@@ -44,3 +46,22 @@ def explain_mask(image: Image, scores: Scores, refiner: Refiner, networks: Netwo
         OutputError: the page cannot be written.
     """
     return atomic_write(out, refiner.explain(image, scores, networks, title).html().encode("utf8"))
+
+
+def explain_backbones(
+    image: Image, networks: Networks, out: str | Path, settings: FreeSegDiffSettings | None = None, *, title: str = ""
+) -> Path:
+    """Cluster what different frozen networks make of one photo and write the page of it (FreeSeg-Diff, Fig. 3).
+
+    Args:
+        image: (H, W, 3) uint8.
+        networks: the diffusion model, CLIP, and the plain vision transformers that they have; those of the paper from the hub.
+        out: the HTML file.
+        settings: FreeSeg-Diff's; features, clusters, restarts and seed count.
+
+    Raises:
+        InputError: not a photo, or more clusters than cells.
+        WeightsError: networks that cannot be loaded.
+        OutputError: the page cannot be written.
+    """
+    return atomic_write(out, backbones.page(image, networks, settings, title).html().encode("utf8"))

@@ -22,14 +22,24 @@ def class_names(listed: str | None, data: str, words: Sequence[str], otherwise: 
         listed: the list; None: ``otherwise`` for all.
         data: the data set.
         words: N classes by our names.
-        otherwise: N names of those that the list does not rename.
+        otherwise: N names of those that the list does not rename, or has no name for (``unasked``).
 
     Raises:
         InputError: an unknown list.
     """
     known = {} if listed is None else published_names(listed).get(data, {})
     pairs = ((known.get(word), name) for word, name in zip(words, otherwise, strict=True))
-    return tuple(name if names is None else Word(*names) if len(names) > 1 else names[0] for names, name in pairs)
+    return tuple(name if not names else Word(*names) if len(names) > 1 else names[0] for names, name in pairs)
+
+
+def unasked(listed: str | None, data: str) -> tuple[str, ...]:
+    """The classes, by our names, that a published code never asks for, so that it can find none of them.
+
+    Raises:
+        InputError: an unknown list.
+    """
+    known = {} if listed is None else published_names(listed).get(data, {})
+    return tuple(word for word, names in known.items() if not names)
 
 
 @cache

@@ -20,7 +20,7 @@ from segwright.metrics import confusion, miou
 from segwright.mini.scenes import THINGS
 from segwright.mini.voc import read_scenes
 from segwright.models.attention import attached
-from segwright.refine import CRF, G4Seg, G4SegSettings, InversionSettings, crf, g4seg, g4seg_batch
+from segwright.refine import CRF, EMI, G4Seg, G4SegSettings, InversionSettings, crf, g4seg, g4seg_batch
 from segwright.refine.g4seg.correspondence import difference, nearest
 from segwright.refine.g4seg.injection import Injection, injected
 from segwright.refine.g4seg.method import in_blocks, passes, square, updated
@@ -112,7 +112,7 @@ def slow_reconstruction(networks: Networks, image: Tensor, words: list[str], mas
 
 
 def slow_update(scores: np.ndarray, row: int, matches: np.ndarray, settings: G4SegSettings) -> np.ndarray:
-    """Eq. 9 with the filter, cell by cell, where a cell is a pixel."""
+    """Eq. 9 with the filter, cell by cell, where a cell is a pixel; a class by itself, or at background's expense."""
     out = scores.copy()
     height, width = scores.shape[1:]
     low, high = settings.certain or (0, 1)
@@ -122,6 +122,8 @@ def slow_update(scores: np.ndarray, row: int, matches: np.ndarray, settings: G4S
             there = scores[row].flat[matches[y * width + x]]
             if low <= here <= high and there != here:
                 out[row, y, x] = settings.beta * here + (1 - settings.beta) * there
+                if settings.compared == "own":
+                    continue
                 out[0, y, x] = max(0, scores[0, y, x] - (out[row, y, x] - here))
                 out[:, y, x] /= out[:, y, x].sum()
     return out
@@ -191,6 +193,64 @@ def test_attention_equals_dense_logits(small: Networks, half: float | None) -> N
     assert torch.allclose(nothing, plain, atol=1e-5)
 
 
+class Ranged:
+    """DenseDiffusion's M written out, one query and one key at a time: R is 1 where both are the class's, up towards the row's
+    largest logit; where one is, down towards its smallest; times w and one less the part of the picture of the query's side."""
+
+    def __init__(self, masks: Tensor, tokens: Tensor, cross: float, self_: float) -> None:
+        self.masks, self.tokens, self.cross, self.self_ = masks, tokens, cross, self_
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, **unused):
+        own = encoder_hidden_states is None
+        context = hidden_states if own else encoder_hidden_states
+        query, key, value = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        d, side = query.shape[2] // attn.heads, math.isqrt(query.shape[1])
+        out = torch.zeros_like(query)
+        for c in range(len(query)):
+            cell = self.masks.shape[1] // side
+            inside = self.masks[c].reshape(side, cell, side, cell).mean((1, 3)).flatten() >= 0.5
+            named = inside if own else self.tokens[c] > 0
+            count = int(inside.sum())
+            for h in range(attn.heads):
+                part = slice(h * d, (h + 1) * d)
+                logits = (query[c, :, part] @ key[c, :, part].T).double()
+                moved = logits.clone()
+                for i in range(len(inside)):
+                    taken = (count if inside[i] else len(inside) - count) / len(inside)
+                    w = (self.self_ if own else self.cross) * (1 - taken)
+                    for j in range(len(named)):
+                        if inside[i] and named[j]:
+                            moved[i, j] += w * (logits[i].max() - logits[i, j])
+                        elif inside[i] or named[j]:
+                            moved[i, j] -= w * (logits[i, j] - logits[i].min())
+                out[c, :, part] = (moved / math.sqrt(d)).softmax(1).float() @ value[c, :, part]
+        return attn.to_out[0](out)
+
+
+def test_range_scaled_injection_against_loops(small: Networks) -> None:
+    """One U-Net pass; the largest difference was 5e-7. Its maps sum to 1, and the class's tokens get more of what lies inside."""
+    net = small.diffusion
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    embedding, tokens = net.embed(["A photo of dog", "A photo of cat"]), torch.zeros(2, 32)
+    tokens[:, 4] = 1
+    masks, seen = blobs(3, 64)[1:], []
+    injection = Injection(masks, tokens, 0.9, 0.3, 0.5, ranged=True)
+    found = [m for n, m in net.unet.named_modules() if n.endswith((".attn1", ".attn2"))]
+    with torch.no_grad():
+        with injected(net.unet, injection, seen.append):
+            fast = net.predict(latents, 400, embedding)
+        with attached({m: Ranged(masks, tokens, 0.9, 0.3) for m in found}):
+            slow = net.predict(latents, 400, embedding)
+        plain = net.predict(latents, 400, embedding)
+    assert (fast - slow).abs().max() < 2e-5
+    assert (fast - plain).abs().max() > 1e-2
+    finest = max(seen, key=lambda m: m.shape[1])
+    inside = injection.cells(finest.shape[1]) > 0
+    assert torch.allclose(finest.sum(2), torch.ones(finest.shape[:2]), atol=1e-5)
+    for c in range(2):
+        assert finest[c, inside[c], 4].min() > finest[c, ~inside[c], 4].max()
+
+
 def test_processors_come_back_and_maps_are_seen(small: Networks) -> None:
     net = small.diffusion
     before = dict(net.unet.attn_processors)
@@ -248,20 +308,44 @@ def test_difference_is_eq_9_on_the_grid_and_zero_where_cells_match_themselves() 
 
 
 @pytest.mark.parametrize("certain", [(0.2, 0.6), None])
-def test_update_is_the_papers(certain: tuple[float, float] | None) -> None:
+@pytest.mark.parametrize("compared", ["own", "shares"])
+def test_update_is_the_papers(certain: tuple[float, float] | None, compared: str) -> None:
+    """The largest difference was 2e-8 (own) and 4e-8 (shares)."""
     scores = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(3)) + 0.05
     scores = scores / scores.sum(0)
+    scores = scores * torch.linspace(0.3, 1, 8) if compared == "own" else scores
     matches = torch.randint(0, 64, (1, 64), generator=torch.Generator().manual_seed(4))
-    settings = G4SegSettings(beta=0.7, certain=certain)
+    settings = G4SegSettings(beta=0.7, certain=certain, compared=compared)
     fast = updated(scores, [2], difference(scores[2:], matches, 8), settings)
     slow = slow_update(scores.double().numpy(), 2, matches[0].numpy(), settings)
     assert np.abs(fast.numpy() - slow).max() < 1e-6
-    assert torch.allclose(fast.sum(0), torch.ones(8, 8), atol=1e-6)
+    if compared == "own":
+        assert torch.equal(fast[:2], scores[:2]), "no other class and no background loses anything"
+    else:
+        assert torch.allclose(fast.sum(0), torch.ones(8, 8), atol=1e-6)
+
+
+def test_the_filter_sees_a_methods_own_scores(small: Networks) -> None:
+    """Shares of 0.7 that were own scores of 0.35 to 0.49 are updated, shares of 0.45 that were 0.09 are not; all sum to 1 again."""
+    values = torch.zeros(2, 40, 40)
+    values[1], totals = 0.7, torch.linspace(0.5, 0.7, 40)[:, None].repeat(1, 40)
+    values[1, :, 20:], totals[:, 20:] = 0.45, 0.2
+    values[0] = 1 - values[1]
+    scores = Scores(("cat",), (0, 1), values, totals)
+    settings = replace(WORKING, beta=0.0)
+    found = g4seg(photo(40, 40), scores, model=small, settings=settings)
+    changed = (found.values != values).any(0)
+    assert changed[:, :20].any()
+    assert not changed[:, 20:].any()
+    assert torch.allclose(found.values.sum(0), torch.ones(40, 40), atol=1e-6)
+    assert torch.allclose(found.own[0], scores.own[0], atol=1e-6), "background's own score stays"
+    shares = g4seg(photo(40, 40), scores, model=small, settings=replace(settings, compared="shares"))
+    assert not (shares.values != values).any(0)[:, :20].any(), "0.7 is beyond the filter"
 
 
 def test_background_takes_nothing_where_a_photo_has_none() -> None:
     scores = torch.tensor([[0.0, 0.0], [0.5, 0.4], [0.5, 0.6]]).view(3, 1, 2)
-    found = updated(scores, [1, 2], torch.full((2, 1, 2), -0.3), G4SegSettings(certain=None))
+    found = updated(scores, [1, 2], torch.full((2, 1, 2), -0.3), G4SegSettings(certain=None, compared="shares"))
     assert torch.equal(found[0], torch.zeros(1, 2))
     assert torch.allclose(found.sum(0), torch.ones(1, 2))
 
@@ -274,18 +358,19 @@ def test_the_whole_is_the_papers(small: Networks) -> None:
     settings = replace(STRONG, grid=8, beta=0.6, certain=(0.1, 0.9))
     image, scores = photo(8, 8), coarse_scores(8, 8, (0, 2))
     scores = replace(scores, values=(scores.values * 0.8 + 0.1))
-    shown = next(passes(image, scores, small, settings))
+    shown = next(passes(image, scores, scores.values, small, settings))
     small_photo = square(image, small, settings)
     hard = (scores.values.argmax(0) == 1).float()
     mask = hard.repeat_interleave(16, 0).repeat_interleave(16, 1)
     assert torch.equal(shown.masks[0], mask)
     picture = slow_reconstruction(small, small_photo, ["dog"], mask[None], settings)[0]
-    assert ((picture * 255).round() - shown.pictures[0].float()).abs().max() <= 1
+    assert (picture - shown.pictures[0]).abs().max() < 1e-4
     old, new = (slow_features(small, p) for p in (small_photo, shown.pictures[0]))
     for j, match in enumerate(shown.matches[0].tolist()):
         distances = 1 - (old * new[:, j : j + 1]).sum(0) / (old.norm(dim=0) * new[:, j].norm())
         assert distances[match] <= distances.min() + 1e-5
     slow = slow_update(scores.values.double().numpy(), 1, shown.matches[0].numpy(), settings)
+    slow = slow / slow.sum(0)
     result = g4seg(image, scores, model=small, settings=settings)
     assert np.abs(result.values.numpy() - slow).max() < 1e-4
     assert not torch.equal(result.values, scores.values)
@@ -294,10 +379,12 @@ def test_the_whole_is_the_papers(small: Networks) -> None:
 def slow_features(networks: Networks, picture: Tensor) -> Tensor:
     """(C, 64): patch tokens of CLIP's last layer on its own square of 32 pixels, bilinear to 8x8 cells."""
     clip = networks.clip
-    small = torch.nn.functional.interpolate(picture[None], (32, 32), mode="bicubic", antialias=True, align_corners=False)
+    wide = picture.float() / 255 if picture.dtype == torch.uint8 else picture  # photos have 256 levels, made pictures do not
+    small = torch.nn.functional.interpolate(wide[None], (32, 32), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    small = (small * 255).round() / 255 if picture.dtype == torch.uint8 else small
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (clip.pixels.mean, clip.pixels.std))
     with torch.no_grad():
-        out = clip.model.vision_model(((small.float() / 255) - mean) / std, output_hidden_states=True)
+        out = clip.model.vision_model((small - mean) / std, output_hidden_states=True)
     cells = out.hidden_states[-1][0, 1:].T.reshape(1, -1, 4, 4)
     return torch.nn.functional.interpolate(cells, (8, 8), mode="bilinear", align_corners=False)[0].flatten(1)
 
@@ -313,7 +400,7 @@ def test_beta_one_changes_no_bit(small: Networks, weight: float, passes_: int) -
     hard = replace(scores, values=(scores.values == scores.values.amax(0)).float())
     for given in (scores, hard):
         assert torch.equal(g4seg(image, given, model=small, settings=settings).values, given.values)
-    assert len(list(passes(image, scores, small, settings))) == passes_, "and yet the whole work is done"
+    assert len(list(passes(image, scores, scores.values, small, settings))) == passes_, "and yet the whole work is done"
     assert not torch.equal(g4seg(image, scores, model=small, settings=replace(settings, beta=0.5)).values, scores.values)
 
 
@@ -394,10 +481,39 @@ def test_the_blur_is_a_gaussian() -> None:
 def test_injection_alone_mixes_with_attention(small: Networks) -> None:
     settings = replace(WORKING, correspondence=False, cross=50.0)
     image, scores = photo(), coarse_scores(40, 56)
-    shown = next(passes(image, scores, small, settings))
+    shown = next(passes(image, scores, scores.values, small, settings))
     assert not shown.pictures.numel()
     assert not torch.equal(shown.after, shown.before)
-    assert torch.allclose(shown.after.sum(0), torch.ones(40, 56), atol=1e-4)
+    assert torch.equal(shown.after[0], shown.before[0])
+
+
+def test_emi_is_that_under_its_own_name_and_asks_for_no_clip(small: Networks) -> None:
+    """S + (1 - beta) (A - S), A made by hand: mean over layers of the heads' mean attention to the word, 0..1 over the photo."""
+    image, scores = photo(16, 16), coarse_scores(16, 16, (0, 2))
+    seen: list[Tensor] = []
+    lonely = weights.load(small.preset.name, "cpu")
+    found = EMI(cross=20.0, beta=0.7, grid=16)(image, scores, lonely)
+    assert "clip" not in vars(lonely)
+    settings = G4SegSettings(cross=20.0)
+    net, word = small.diffusion, scores.words[1]
+    mask = (scores.values.argmax(0) == 1).float()
+    latents = net.encode(square(image, small, settings)[None].float() / 255)
+    tokens = named_tokens(net.tokenizers[0], word, 32)
+    wide = torch.nn.functional.interpolate(mask[None, None], (128, 128), mode="area")[0]
+    with torch.no_grad(), injected(net.unet, Injection(wide, tokens[None], 20.0, 0.3, 0.5), seen.append):
+        net.predict(net.noise(latents, 400, 0), 400, net.embed([PROMPT.format(word)]))
+    maps = []
+    for one in seen:
+        side = math.isqrt(one.shape[1])
+        named = one[0, :, tokens > 0].sum(1).view(1, 1, side, side)
+        maps.append(torch.nn.functional.interpolate(named, (16, 16), mode="bilinear", align_corners=False)[0, 0])
+    total = torch.stack(maps).mean(0)
+    a = (total - total.min()) / (total.max() - total.min())
+    expected = scores.values.clone()
+    expected[1] += 0.3 * (a - scores.values[1])
+    assert (found.values - expected / expected.sum(0)).abs().max() < 1e-5
+    with pytest.raises(InputError, match="emi runs on a diffusion model"):
+        EMI()(image, scores)
 
 
 # --- options -------------------------------------------------------------------------------------------------------------

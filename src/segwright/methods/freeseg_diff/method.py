@@ -181,9 +181,9 @@ class FreeSegDiff(Method):
         """(B, C, h, w) float32 of all photos (Sec. 3.1.2; other backbones: Table 3)."""
         networks, settings = self.networks, self.feature_settings
         if self.settings.backbone == "clip":
-            return _wide(networks.clip.patch_features(images, self.settings.layer), settings.size)
+            return wide(networks.clip.patch_features(images, self.settings.layer), settings.size)
         if self.settings.backbone == "vit":
-            return _wide(networks.vit.features(images, self.settings.layer), settings.size)
+            return wide(networks.vit.features(images, self.settings.layer), settings.size)
         pixels = networks.diffusion.pixels(images)
         if self.settings.backbone == "rgb":
             return torch.nn.functional.adaptive_avg_pool2d(pixels, settings.size)
@@ -274,7 +274,7 @@ class FreeSegDiff(Method):
         }
 
 
-def _wide(maps: Tensor, size: int) -> Tensor:
+def wide(maps: Tensor, size: int) -> Tensor:
     """(B, C, h, w) at ``size`` cells a side, bilinear, where they are fewer."""
     if maps.shape[2] >= size:
         return maps

@@ -48,7 +48,8 @@ PROFILES = {
             "distractors": (VOC_19, "published code: VOC's names compete"),
             "refine": ("crf", "published code: one CRF a mask"),
         },
-        {name: {"names": ("freeseg-diff", "published class list")} for name in ("voc", "voc-c")},
+        {name: {"names": ("freeseg-diff", "published class list")} for name in ("voc", "voc-c")}
+        | {"coco27": {"names": ("freeseg-diff", "published code: regions get COCO's 80 names, then their groups")}},
         "Not as published: k-means is seeded and the best of 10 starts (scikit-learn's default there), nouns come from TextBlob "
         "instead of spaCy, numbers are float32 instead of float16.",
     ),

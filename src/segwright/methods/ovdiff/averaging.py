@@ -53,12 +53,14 @@ def build_sides(features: Features, sides: Mapping[str, Tensor], parts: int = PA
             raise InputError(f"support features must be (D, h, w) a picture, got {tuple(one.shape)}")
         for name, masks in sides.items():
             found.setdefault(name, _Side(masks, one)).take(i, one)
+        del one  # a picture's features keep those made with it; they go before the next are made
     made = {name: side.parts(parts, seed) for name, side in found.items()}
     if any(side.count > len(side.points) for side in found.values()):
         for i in range(len(features)):
             one = features[i].float()
             for name, side in found.items():
                 side.assign(i, one, made[name][0])
+            del one
     return {name: side.prototypes(*made[name]) for name, side in found.items()}
 
 

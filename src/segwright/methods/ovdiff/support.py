@@ -34,7 +34,6 @@ from segwright.weights import Networks
 
 Proposer = Callable[[Networks, Sequence[Image]], list[Tensor]]
 Progress = Callable[[str, int, int], object]
-AT_ONCE = 2  # support pictures through an extractor: SD 1.5 has 126 MB of features a picture
 STEP = 10_000  # seeds between two banks' pictures: seed s makes picture i from s * STEP + i
 SIDES = ("foreground", "background")
 
@@ -279,26 +278,19 @@ def _make_prototypes(networks: Networks, folder: Path, settings: SupportSettings
         write_tensors(folder / f"prototypes-{name}.safetensors", tensors)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Extracted:
-    """Support pictures' features, ``AT_ONCE`` pictures at a time; only the latest are kept."""
+    """Support pictures' features, each made when it is asked for: SD 1.5 has 126 MB of them a picture."""
 
     name: str
     networks: Networks
     pictures: Sequence[Image]
-    start: int = -1
-    latest: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Tensor:
-        start = index // AT_ONCE * AT_ONCE
-        if self.latest is None or start != self.start:
-            self.latest = None  # before the next are made
-            self.latest = extract(self.name, self.networks, self.pictures[start : start + AT_ONCE], support=True)
-            self.start = start
-        return self.latest[index - start]
+        return extract(self.name, self.networks, [self.pictures[index]], support=True)[0]
 
 
 def read_word(bank: Bank, word: str, extractors: Sequence[str], device: torch.device | str = "cpu") -> WordPrototypes:

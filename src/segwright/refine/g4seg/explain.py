@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segwright.files.html import Page, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
-from segwright.refine.g4seg.method import DEFAULT, Pass, passes, starting_point
+from segwright.refine.g4seg.method import DEFAULT, Pass, concluded, passes, starting_point
 from segwright.refine.g4seg.reconstruction import Reconstructor
 from segwright.refine.g4seg.settings import G4SegSettings
 from segwright.types import Image, Scores, Segmentation
@@ -43,15 +43,16 @@ class Move:
 def page(image: Image, scores: Scores, networks: Networks, settings: G4SegSettings = DEFAULT, title: str = "") -> Page:
     """Refine one photo's scores; the page of the steps."""
     settings = replace(settings, correspondence=True)
-    start = replace(scores, values=starting_point(scores, settings))
-    done = list(passes(image, start, networks, settings))
+    own = starting_point(scores, settings)
+    start = replace(scores, values=own / own.sum(0).clamp(min=1e-12))
+    done = list(passes(image, scores, own, networks, settings))
     name = title or "photo"
     intro = (
         f"<p>Preset <code>{escape(networks.preset.name)}</code>, timestep {settings.timestep}, injection weights "
         f"{settings.cross:g} (cross) and {settings.self_:g} (self), beta {settings.beta:g}, "
         f"{len(done)} of {settings.passes} passes, seed {settings.seed}.</p>"
     )
-    end = replace(scores, values=done[-1].after) if done else scores
+    end = concluded(scores, own, done[-1].after) if done else scores
     first = (
         "<h2>1. Photo and coarse mask</h2>"
         + figure(image_bytes(enlarged(image)), f"{image.shape[1]} x {image.shape[0]} pixels")
@@ -87,13 +88,13 @@ def _class(image: Image, start: Scores, networks: Networks, settings: G4SegSetti
     label = shown.labels[k]
     word, row = start.words[label - 1], start.labels.index(label)
     plain = _plain(image, word, shown.masks[k : k + 1], networks, settings)
-    made = shown.pictures[k].permute(1, 2, 0).cpu().numpy()
+    made = _picture(shown.pictures[k])
     moves = sampled(shown, row, k, settings.grid)
-    apart = np.abs(made.astype(int) - plain.astype(int)).mean()
+    apart = 255 * float((shown.pictures[k] - plain).abs().mean())
     square = np.asarray(Pillow.fromarray(image).resize((made.shape[1], made.shape[0]), Pillow.Resampling.BICUBIC))
     figures = [
         figure(image_bytes(enlarged(heat(shown.before[row]), SHOWN)), f"probability of {word} before"),
-        figure(image_bytes(enlarged(plain, SHOWN)), "one-step reconstruction without injection"),
+        figure(image_bytes(enlarged(_picture(plain), SHOWN)), "one-step reconstruction without injection"),
         figure(image_bytes(enlarged(made, SHOWN)), f"with injection (mean difference {apart:.2f} of 255)"),
         figure(image_bytes(drawn(square, made, moves, settings.grid)), f"{len(moves)} matches: photo left, reconstruction right"),
         figure(image_bytes(enlarged(change(done[-1].after[row] - shown.before[row]), SHOWN)), "what moved (green up, red down)"),
@@ -116,13 +117,18 @@ def _row(number: int, move: Move) -> str:
     )
 
 
-def _plain(image: Image, word: str, mask: Tensor, networks: Networks, settings: G4SegSettings) -> Image:
-    """(S, S, 3) uint8: the reconstruction without injection."""
+def _plain(image: Image, word: str, mask: Tensor, networks: Networks, settings: G4SegSettings) -> Tensor:
+    """(3, S, S) in 0..1: the reconstruction without injection."""
     from segwright.refine.g4seg.method import square
 
     photo = square(image, networks, settings)
     reconstructor = Reconstructor(networks.diffusion, networks.diffusion.encode(photo[None].float() / 255), settings)
-    return (reconstructor([word], mask, inject=False)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return reconstructor([word], mask, inject=False)[0]
+
+
+def _picture(values: Tensor) -> Image:
+    """(3, S, S) in 0..1 -> (S, S, 3) uint8."""
+    return np.asarray((values * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 
 def sampled(shown: Pass, row: int, k: int, grid: int, count: int = POINTS) -> list[Move]:

@@ -37,10 +37,10 @@ class Pass:
     Attributes:
         labels: the K classes that were looked at: those that are strongest somewhere and have a pixel to be updated.
         masks: (K, S, S) float32 in 0..1, their coarse masks on the U-Net's square.
-        pictures: (K, 3, S, S) uint8, the reconstructions; empty without correspondence.
+        pictures: (K, 3, S, S) float32 in 0..1, the reconstructions; empty without correspondence.
         matches: (K, grid * grid) int64, for each cell of the reconstruction the cell of the photo (Eq. 8).
-        before: (M, H, W) float32 scores as they came.
-        after: (M, H, W) float32 scores after the pass.
+        before: (M, H, W) float32 scores as they came, each label's own or shares that sum to 1.
+        after: (M, H, W) float32 scores after the pass, likewise.
     """
 
     labels: tuple[int, ...]
@@ -62,9 +62,10 @@ def g4seg(
     """Refine scores by semantic correspondence between the photo and its reconstruction under the coarse masks.
 
     Classes that are strongest nowhere, and pixels whose probability the filter ``certain`` keeps out, stay as they are.
-    What a class gains or loses at a pixel is taken from or given to background (its complement, Sec. III-A; where a photo has
-    no background at all, nothing is given to it), and the scores of pixels that changed are divided by their sum. A pixel
-    without a change keeps its scores bit for bit, so with ``beta`` 1 nothing changes at all.
+    Each class is updated by itself, then all are compared. With ``compared`` "shares", what a class gains or loses at a pixel is
+    taken from or given to background (its complement; where a photo has no background at all, nothing is given to it). The scores
+    of pixels that changed are divided by their sum. A pixel without a change keeps its scores bit for bit, so with ``beta`` 1
+    nothing changes at all.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -85,12 +86,9 @@ def g4seg(
         return scores
     last: Tensor | None = None
     start = starting_point(scores, settings)
-    for done in passes(image, replace(scores, values=start), model, settings, controlnet):
+    for done in passes(image, scores, start, model, settings, controlnet=controlnet):
         last = done.after
-    if last is None:
-        return scores
-    changed = (last != start).any(0)
-    return replace(scores, values=torch.where(changed, last, scores.values.detach()))
+    return scores if last is None else concluded(scores, start, last)
 
 
 def g4seg_batch(
@@ -112,17 +110,36 @@ def g4seg_batch(
 
 
 def starting_point(scores: Scores, settings: G4SegSettings = DEFAULT) -> Tensor:
-    """(M, H, W): the scores that the first pass sees."""
+    """(M, H, W): the scores that the first pass sees, each label's own or shares."""
     values = scores.values.detach()
-    return soften(values, settings.soften) if is_hard(values) else values
+    if is_hard(values):
+        return soften(values, settings.soften)
+    return scores.own.detach() if settings.compared == "own" else values
+
+
+def concluded(scores: Scores, start: Tensor, last: Tensor) -> Scores:
+    """Scores that sum to 1 from what the last pass left, (M, H, W); pixels without a change keep theirs."""
+    changed = (last != start).any(0)
+    shares = last / last.sum(0).clamp(min=1e-12)
+    return replace(scores, values=torch.where(changed & (last.sum(0) > 0), shares, scores.values.detach()), totals=last.sum(0))
 
 
 @torch.no_grad()
 def passes(
-    image: Image, scores: Scores, networks: Networks, settings: G4SegSettings = DEFAULT, controlnet: ControlNet | None = None
+    image: Image,
+    scores: Scores,
+    start: Tensor,
+    networks: Networks,
+    settings: G4SegSettings = DEFAULT,
+    *,
+    controlnet: ControlNet | None = None,
 ) -> Iterator[Pass]:
-    """Each pass as it is done; none where no class has anything to update."""
-    values, reconstructor, seen = scores.values.detach(), None, None
+    """Each pass as it is done; none where no class has anything to update.
+
+    Args:
+        start: (M, H, W), ``starting_point``.
+    """
+    values, reconstructor, seen = start, None, None
     for _ in range(settings.passes):
         rows = _to_do(values, settings)
         if not rows:
@@ -152,7 +169,7 @@ def updated(values: Tensor, rows: Sequence[int], moves: Tensor, settings: G4SegS
     """Eq. 9 with the certainty filter.
 
     Args:
-        values: (M, H, W) probabilities.
+        values: (M, H, W) probabilities; with ``compared`` "shares" they sum to 1, and still do.
         rows: which K rows are refined.
         moves: (K, H, W), S[delta] - S.
     """
@@ -163,6 +180,8 @@ def updated(values: Tensor, rows: Sequence[int], moves: Tensor, settings: G4SegS
         step = torch.where((chosen >= low) & (chosen <= high), step, torch.zeros_like(step))
     out = values.clone()
     out[rows] = (chosen + step).clamp(min=0)
+    if settings.compared == "own":
+        return out
     if bool((values[0] > 0).any()):
         out[0] = (values[0] - step.sum(0)).clamp(min=0)
     total = out.sum(0)
@@ -187,18 +206,18 @@ def _compared(
     reconstructor: Reconstructor, words: list[str], masks: Tensor, chosen: Tensor, seen: Tensor | None, *, networks: Networks,
     settings: G4SegSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Pictures (K, 3, S, S) uint8, matches (K, N) and S[delta] - S, (K, H, W), of all classes."""
+    """Pictures (K, 3, S, S), matches (K, N) and S[delta] - S, (K, H, W), of all classes."""
     grid = settings.grid
     if seen is None:
         maps = torch.cat(in_blocks(len(words), settings.batch, lambda s: reconstructor.attention(words[s], masks[s], grid)))
         small = F.interpolate(chosen[None], (grid, grid), mode="area")[0]
         gap = maps.view_as(small).to(small) - small
         moves = F.interpolate(gap[None], tuple(chosen.shape[1:]), mode="bilinear", align_corners=False)[0]
-        return masks.new_empty(0, dtype=torch.uint8), masks.new_empty(0, dtype=torch.long), moves
+        return masks.new_empty(0), masks.new_empty(0, dtype=torch.long), moves
 
     def work(block: slice) -> tuple[Tensor, Tensor]:
-        made = (reconstructor(words[block], masks[block]) * 255).round().to(torch.uint8)
-        found = _features(list(made), networks, settings)
+        made = reconstructor(words[block], masks[block])  # not rounded: injection may move it by less than a level of 256
+        found = _features(made, networks, settings)
         return made, torch.stack([nearest(seen, one, settings.reach) for one in found])
 
     parts = in_blocks(len(words), settings.batch, work)
@@ -206,7 +225,7 @@ def _compared(
     return torch.cat([p[0] for p in parts]), matches, difference(chosen, matches, grid)
 
 
-def _features(pictures: list[Tensor], networks: Networks, settings: G4SegSettings) -> Tensor:
+def _features(pictures: Sequence[Tensor] | Tensor, networks: Networks, settings: G4SegSettings) -> Tensor:
     """(B, C, grid * grid) float32 of CLIP's image tower."""
     side = settings.clip_side or settings.grid * int(networks.clip.model.config.vision_config.patch_size)
     return to_grid(networks.clip.patch_features(pictures, settings.layer, side), settings.grid)

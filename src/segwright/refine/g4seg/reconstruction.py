@@ -75,7 +75,8 @@ class Reconstructor:
         layout = self._layout(words, masks) if self.controlnet is not None and inject else None
         injection = None
         if (inject and self.controlnet is None) or on_map is not None:
-            injection = Injection(masks.to(diffusion.device), self._tokens(words), settings.cross, settings.self_, settings.half)
+            weights = (settings.cross, settings.self_, settings.half, settings.injection == "ranged")
+            injection = Injection(masks.to(diffusion.device), self._tokens(words), *weights)
 
         def predict(noised: Tensor, timestep: int) -> Tensor:
             with nullcontext() if injection is None else injected(diffusion.unet, injection, on_map):

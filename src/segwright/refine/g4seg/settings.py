@@ -11,6 +11,8 @@ from segwright.refine.base import check_count
 from segwright.settings import take_parts
 from segwright.types import check_seed
 
+INJECTIONS = ("added", "ranged")
+COMPARED = ("own", "shares")
 SIDE = 512  # pixels; Sec. VI: "all images are resized to (512, 512)"
 
 
@@ -22,10 +24,16 @@ class G4SegSettings:
         timestep: that the photo is noised to, 1 .. 999 (Sec. VI, Fig. 4: 400).
         cross: injection weight of Eq. 5 for cross-attention (Sec. VI follows DenseDiffusion, whose published code has 1.0).
         self_: injection weight of Eq. 5 for self-attention (DenseDiffusion's published code: 0.3).
+        injection: "added": Eq. 5's constant; "ranged": DenseDiffusion's way, in which cross and self_ are shares, 0..1, of what
+            lies between a logit and its row's extremes, times one less the mask's area (its schedule, (t / 1000)^5, is 0.01 at
+            t = 400 and not applied).
         half: share of a cell that a mask must cover for the cell to be inside; None injects the share itself (ours: rounding; the
             paper has binary masks and does not say how they are brought to the resolutions of the U-Net).
         beta: of Eq. 9, 0..1. 0.8 for open vocabulary, 0.9 for weakly supervised masks (Sec. VI).
         certain: only foreground probabilities in this range are updated (Table III); None: all.
+        compared: "own": each class's score by itself is filtered and updated, and then they are compared ("update the current
+            segment logit independently", Sec. III-A; ``Scores.own``); "shares": those that sum to 1, and what a class gains
+            background loses (ours).
         passes: how often the whole is done (the paper describes 1).
         layer: of CLIP's image tower, -1 the last (ours: best with ``grid`` in a sweep on 13 training scenes,
             docs/methods/g4seg.md).
@@ -54,9 +62,11 @@ class G4SegSettings:
     timestep: int = 400
     cross: float = 1.0
     self_: float = 0.3
+    injection: str = "added"
     half: float | None = 0.5
     beta: float = 0.8
     certain: tuple[float, float] | None = (0.2, 0.6)
+    compared: str = "own"
     passes: int = 1
     layer: int = -1
     grid: int = 48
@@ -84,6 +94,12 @@ class G4SegSettings:
             raise InputError(
                 f"cross and self_ must be finite and soften lie in 0..1, got {self.cross}, {self.self_} and {self.soften}"
             )
+        if self.injection not in INJECTIONS:
+            raise InputError(f"injection must be one of {', '.join(INJECTIONS)}, got {self.injection!r}; the paper has added")
+        if self.compared not in COMPARED:
+            raise InputError(f"compared must be one of {', '.join(COMPARED)}, got {self.compared!r}; the paper has own")
+        if self.injection == "ranged" and not (0 <= self.cross <= 1 and 0 <= self.self_ <= 1):
+            raise InputError(f"with injection ranged, cross and self_ are shares in 0..1, got {self.cross} and {self.self_}")
         if self.reach is not None and not self.reach > 0:
             raise InputError(f"reach must be None or a positive share of the picture's side, got {self.reach}")
         if self.certain is not None and not (len(self.certain) == 2 and 0 <= self.certain[0] <= self.certain[1] <= 1):
