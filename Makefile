@@ -18,7 +18,8 @@ test: $(VENV)/.installed-dev  ## the tests, offline, a process a core (one threa
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-integrations: $(VENV)/.installed-dev $(VENV)-label-studio/.installed  ## a real Label Studio asks segwright; its own environment is 1 GB
-	$(BIN)/python tests/integrations/real_label_studio.py --command $(VENV)-label-studio/bin/label-studio
+	mkdir -p out
+	$(BIN)/python tests/integrations/real_label_studio.py --command $(VENV)-label-studio/bin/label-studio --screenshot out/label-studio.png
 
 real-size: $(VENV)/.installed-dev  ## networks of full size with random weights: 14 GB of disk, 12 GB of memory, about half an hour
 	$(BIN)/python -m pytest -m real_size -s -o tmp_path_retention_policy=none tests/models/test_tensors.py

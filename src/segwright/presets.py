@@ -36,7 +36,8 @@ _BLIP = {
 
 _OPT = {
     "config.json": 1_000, "preprocessor_config.json": 400, "vocab.json": 800_000, "merges.txt": 460_000,
-    "tokenizer.json": 2_100_000, "tokenizer_config.json": 700, "special_tokens_map.json": 500, "model.safetensors.index.json": 120_000,
+    "tokenizer.json": 2_100_000, "tokenizer_config.json": 700, "special_tokens_map.json": 500,
+    "model.safetensors.index.json": 120_000,
 }  # fmt: skip
 
 
@@ -317,10 +318,11 @@ PRESETS = {
     "sd21": _around("sd21", 768),
     "sdxl": _around("sdxl", 1024),
     # A latent of 32 cells: nominal 32 is 16x16 cells, as coarse as the paper's best (16 of 64 would be 8x8 here).
+    # Self-attention: k-means regions match true ones with 0.57, residual blocks (the paper's) with 0.44, on 40 training scenes.
     "mini": Preset(
         "mini",
         image_size=128,
-        features=FeatureSettings(resolutions=(32,)),
+        features=FeatureSettings("attention", resolutions=(32,)),
         matching=replace(
             MATCHING, resolutions=(32, 16), timestep=100, size=32, blocks=()
         ),  # 100: best of 50 .. 300 on training scenes

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.objects import MIN_AREA, Object, find_objects, least_pixels, neighbours, without_specks
+from segwright.objects.calibration import Calibration
 
 Image = NDArray[np.uint8]
 SEEDS = 2**63 - 1  # torch's generators take as many
@@ -139,9 +140,12 @@ class Segmentation:
         labels: (H, W) integer array, 0 = unlabelled.
         scores: what the labels were chosen from, or None where a method has hard labels only.
         notes: how it came about (caption, keywords, candidates, settings ...), ready for JSON.
-        confidence: word -> how sure the method is that it is in the photo, 0..1, found or not; empty where it does not say.
+        confidence: word -> how sure the method is that it is in the photo, 0..1, of those found at least; empty: it does not say.
         features: (C, h, w) of the photo when they are asked for, which tell instances apart; a method that was called with one
             photo gives them.
+        calibration: from a confidence to the probability that the word's region is right (``segwright.objects.calibration``).
+        own_words: no vocabulary was given, the words are this photo's own; pictures then colour words, not labels, so that a word
+            has one colour in all photos.
     """
 
     words: tuple[str, ...]
@@ -150,6 +154,8 @@ class Segmentation:
     notes: Mapping[str, Any] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     features: Callable[[], NDArray[Any]] | None = field(default=None, repr=False, compare=False)
+    calibration: Calibration | None = field(default=None, repr=False, compare=False)
+    own_words: bool = False
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or not np.issubdtype(self.labels.dtype, np.integer):
@@ -186,7 +192,7 @@ class Segmentation:
             InputError: an unknown kind, a negative area, or instances without features.
         """
         found = features or self.features
-        return find_objects(self.labels, self.words, kind, min_area, features=found, score=self._score)
+        return find_objects(self.labels, self.words, kind, min_area, features=found, score=self.score)
 
     def to_supervision(self, kind: str = "words", min_area: float = MIN_AREA) -> Any:
         """``supervision.Detections`` of ``objects``; see ``segwright.objects.neighbours``."""
@@ -201,9 +207,25 @@ class Segmentation:
         labels = without_specks(self.labels, least_pixels(min_area, self.labels.shape))
         return neighbours.to_fiftyone(self.objects(kind, min_area), labels, kind)
 
-    def _score(self, label: int, mask: NDArray[np.bool_]) -> float | None:
-        """The label's mean score over the pixels of a mask."""
+    def score(self, label: int, mask: NDArray[np.bool_]) -> float | None:
+        """How sure a label's region is, 0..1, to 4 digits; None where nothing is known.
+
+        The method's confidence in the word, or where it does not say the label's mean score over the mask; calibrated where
+        ``calibration`` is there.
+
+        Args:
+            mask: (H, W) bool, the region.
+        """
+        sure = self.confidence.get(self.words[label - 1], self.mean_score(label, mask))
+        return None if sure is None else round(self.calibration(sure) if self.calibration else float(sure), 4)
+
+    def mean_score(self, label: int, mask: NDArray[np.bool_]) -> float | None:
+        """A label's mean score over a mask, 0..1, as refiners leave it; None without scores of that label.
+
+        Args:
+            mask: (H, W) bool.
+        """
         if self.scores is None or label not in self.scores.labels:
             return None
         values = self.scores.values[self.scores.labels.index(label)].detach().cpu()
-        return round(float(values[torch.from_numpy(mask)].double().mean()), 4)
+        return float(values[torch.from_numpy(mask)].double().mean())

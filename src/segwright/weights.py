@@ -22,6 +22,8 @@ from segwright.errors import InputError, SegwrightError, WeightsError, is_out_of
 from segwright.models import hub
 from segwright.models.hub import Fetching, print_to_stderr
 from segwright.models.repositories import Part, reason
+from segwright.objects.calibration import FILE as CALIBRATIONS
+from segwright.objects.calibration import Calibration
 from segwright.presets import (
     CHOICES,
     FEW_STEPS,
@@ -33,6 +35,7 @@ from segwright.presets import (
     preset_folder,
     with_diffusion,
 )
+from segwright.untrusted import decode, read_bounded
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -319,6 +322,27 @@ class Networks:
             f"preset {self.preset.name!r} has no {network}; choose another preset (sd15 fetches one), "
             f"or put one into a folder preset as its folder {network!r}"
         )
+
+    def calibration(self, method: str) -> Calibration | None:
+        """The map of a method's confidence that was fitted with these very networks; None: there is none.
+
+        Raises:
+            WeightsError: the preset's file of them is damaged.
+        """
+        return self._calibrations.get(method)
+
+    @cached_property
+    def _calibrations(self) -> dict[str, Calibration]:
+        if self.preset.parts or self.swapped:
+            return {}
+        path = preset_folder(self.preset) / CALIBRATIONS
+        try:
+            found = decode(read_bounded(path), dict[str, Calibration])
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{str(path)!r} cannot be read ({error}); make it again, or take it out") from None
+        return {name: one for name, one in found.items() if all(self.identity(k) == known for k, known in one.networks.items())}
 
     @property
     def _fetching(self) -> Fetching:

@@ -2,9 +2,10 @@
 
     python tests/campaigns/kills.py [--size 1000] [--seed 0] [--seconds 3600]
 
-A job is killed one to three times: at any of its steps on the disk (before or after an fsync, a rename, a link), or at any time.
-After every other kill the power goes too: what was not synced is cut at any byte. tests/kill_runs.py and
-tests/kill_prototypes.py kill real processes with real networks, workers and Ray; they take longer.
+A job is killed one to three times: at any of its steps (before or after an fsync, a rename, a link, a piece of a download), or at
+any time. After every other kill the power goes too: what was not synced is cut at any byte. Jobs take turns: segment, evaluate,
+refine, export, review, fetch; each 13th attack is on one of those that take longer: workers, prototypes, Ray.
+tests/kill_runs.py and tests/kill_prototypes.py kill processes of the command line at their full length.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from common import Attack, main
-from jobs import Forked, Jobs
+from jobs import SLOW, Forked, Jobs
+
+from segwright.models.download import Bar
+
+TURN = 13  # so many attacks to each slow one
+STEPS = {"review": 21}  # a job dies at one of so many first steps; others of 60
+FIRST = 30.0  # seconds within which a slow job is killed at a time
 
 
 def mortal(do: Callable[[], object], at: int, log: Path) -> None:
@@ -52,6 +59,7 @@ def mortal(do: Callable[[], object], at: int, log: Path) -> None:
         os.write(held, f"{about.st_ino} {about.st_size}\n".encode())
 
     os.fsync, os.replace, os.link = watched(fsync), watched(os.replace), watched(os.link)
+    Bar.update = watched(Bar.update)  # type: ignore[method-assign]
     do()
 
 
@@ -70,20 +78,23 @@ def power_cut(folder: Path, log: Path, rng: random.Random) -> None:
 
 def make(folder: Path) -> Attack:
     jobs = Jobs(folder)
-    names = list(jobs.table)
+    quick = [*jobs.table, *(name for name in jobs.more if name not in SLOW)]
     place, log = folder / "killed", folder / "synced"
 
     def attack(rng: random.Random, number: int) -> str:
         shutil.rmtree(place, ignore_errors=True)
         log.unlink(missing_ok=True)
-        name = names[number % len(names)]
-        start = partial(jobs.table[name][0], place)
+        turn, left = divmod(number, TURN)
+        name = SLOW[turn % len(SLOW)] if left == TURN - 1 else quick[(turn * (TURN - 1) + left) % len(quick)]
+        jobs.undisturbed(name)
+        start = partial((jobs.table | jobs.more)[name][0], place)
         killed = 0
         for _ in range(rng.choice((1, 2, 3))):
             timed = rng.random() < 0.2
-            process = Forked(partial(mortal, start, 10**9 if timed else rng.randrange(1, 60), log), folder / "said")
+            at = 10**9 if timed else rng.randrange(1, STEPS.get(name, 60))
+            process = Forked(partial(mortal, start, at, log), folder / "said")
             if timed:
-                time.sleep(rng.uniform(0, 0.3))
+                time.sleep(rng.uniform(0, FIRST if name in SLOW else 0.3))
                 process.kill()
             code = process.wait()
             assert code in (0, -signal.SIGKILL), (code, (folder / "said").read_text("utf8"))

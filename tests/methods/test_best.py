@@ -100,7 +100,10 @@ def test_features_are_the_self_attention_of_the_one_pass(method: Any) -> None:
     """Against the recorder of FreeSeg-Diff's features, which keeps probabilities and not queries and keys."""
     networks = method.networks
     passed = dense.one_pass(networks, SCENE.image, ("dog", "car"), 100, 0)
-    diffusion, settings = networks.diffusion, replace(networks.preset.features, kind="attention", early_stop=False)
+    diffusion, settings = (
+        networks.diffusion,
+        replace(networks.preset.features, kind="attention", layers=("down", "mid", "up"), early_stop=False),
+    )
     latents = diffusion.noise(diffusion.encode(diffusion.pixels([SCENE.image])), 100, 0)
     maps = diffusion.maps(latents, diffusion.embed([passed.prompt]), replace(settings, timestep=100))
     expected = torch.cat([m[0] for _, m in sorted(maps.items(), key=lambda pair: pair[0].order)])

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from segwright.diagnosis.report import Section, Series, Shot, heat, heat_over, line_plot, table, to_picture
+from segwright.diagnosis.report import Plot, Section, Series, Shot, heat, heat_over, table, to_picture
 from segwright.diagnosis.statistics import above, correlation, entropy, found, mask_iou, resized
 from segwright.diagnosis.subject import DiagnoseSettings, Subject, lost
 from segwright.files.html import enlarged
@@ -185,7 +185,7 @@ def section(networks: Networks, subject: Subject, settings: DiagnoseSettings) ->
     """Fig. 3 for one photo, with what was measured on it."""
     cases = make_cases(networks, [subject], settings, [settings.seed])
     first = settings.timesteps[0]
-    parts: list[str | Shot] = [
+    parts: list[str | Shot | Plot] = [
         f"<p>Prompt: <q>{escape(subject.prompt)}</q>. Cross-attention of a word, mean over heads; (a) while a picture is made of "
         f"noise, (b) that picture noised once and fed back, (c) the photo noised once, (d) the photo after DDIM inversion. All at "
         f"timestep {first}, the last one of {settings.steps} steps of generation. Each map is stretched to its own range.</p>",
@@ -224,7 +224,7 @@ def short(layer: str) -> str:
     return layer.split(".transformer_blocks")[0].replace("_blocks.", " ").replace(".attentions", "").replace("_block", "")
 
 
-def _figures(maps: dict[str, dict[int, Maps]], word: str, settings: DiagnoseSettings) -> list[str | Shot]:
+def _figures(maps: dict[str, dict[int, Maps]], word: str, settings: DiagnoseSettings) -> list[str | Shot | Plot]:
     """Degradation of (b) against (a), by layer and timestep."""
     times, threshold = settings.timesteps, settings.attention_threshold
     by_time = {t: alike(maps["a"][t], maps["b"][t], threshold) for t in times}
@@ -241,8 +241,8 @@ def _figures(maps: dict[str, dict[int, Maps]], word: str, settings: DiagnoseSett
     return [
         f"<p>(b) against (a) at the same timestep: correlation / IoU of the maps above {threshold:g} of their range.</p>",
         table(["layer", *(f"t = {t}" for t in times)], rows),
-        line_plot(f"{word}: correlation of (b) with (a), {MEAN}", "timestep", "correlation", series),
-        line_plot(f"{word}: blur (entropy of the map), {MEAN}", "timestep", "entropy", blur),
+        Plot(f"{word}-correlation", f"{word}: correlation of (b) with (a), {MEAN}", "timestep", "correlation", series),
+        Plot(f"{word}-blur", f"{word}: blur (entropy of the map), {MEAN}", "timestep", "entropy", blur),
     ]
 
 

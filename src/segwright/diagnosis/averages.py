@@ -20,6 +20,7 @@ from segwright.diagnosis.subject import PARTS, DiagnoseSettings, Subject, prompt
 from segwright.errors import InputError
 from segwright.files.journal import Journal, decode_lines
 from segwright.files.places import Local
+from segwright.files.plot import draw_lines
 from segwright.files.record import encode_record, plain, versions
 from segwright.images import read
 from segwright.weights import Networks
@@ -284,11 +285,12 @@ def tests_as_rows(tests: Mapping[str, Paired]) -> list[tuple[object, ...]]:
 
 
 def files(made: Findings, facts: Mapping[str, Any]) -> dict[str, bytes]:
-    """figures.json, figures.md, and each plot as SVG."""
+    """figures.json, figures.md, and each plot as SVG and PNG."""
     content = {**facts, "tables": [asdict(t) for t in made.tables], "tests": {n: asdict(p) for n, p in made.tests.items()}}
     text = "".join(f"## {t.title}\n\n{markdown(t.head, t.rows)}\n" for t in made.tables)
     text += f"## Paired tests\n\n{markdown(TEST_HEAD, tests_as_rows(made.tests))}"
-    drawn = {f"plot-{i}.svg": line_plot(*plot).encode() for i, plot in enumerate(made.plots)}
+    lines = [(i, draw_lines(series, title, x, y)) for i, (title, x, y, series) in enumerate(made.plots)]
+    drawn = {f"plot-{i}.{kind}": content for i, both in lines for kind, content in both.items()}
     return {"figures.json": encode_record(content), "figures.md": text.encode(), **drawn}
 
 

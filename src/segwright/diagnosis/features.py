@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segwright.diagnosis.report import Section, Series, Shot, line_plot, table
+from segwright.diagnosis.report import Plot, Section, Series, Shot, table
 from segwright.diagnosis.statistics import silhouette
 from segwright.diagnosis.subject import DiagnoseSettings, Subject
 from segwright.files.html import colour_regions, enlarged
@@ -101,7 +101,7 @@ def section(networks: Networks, subject: Subject, settings: DiagnoseSettings) ->
     """Fig. 4 for one photo."""
     found = {key: made[0] for key, made in _clustered(networks.diffusion, [subject], settings).items()}
     blocks = last_blocks(networks.diffusion, settings).blocks
-    parts: list[str | Shot] = [
+    parts: list[str | Shot | Plot] = [
         f"<p>K-means of the last {len(blocks)} residual blocks of the U-Net's output half, empty prompt, "
         f"K = {settings.clusters[0]} and others; silhouette in brackets. "
         f"The photo is noised once, not noised, or followed along its DDIM inversion.</p>",
@@ -117,7 +117,7 @@ def section(networks: Networks, subject: Subject, settings: DiagnoseSettings) ->
     series: Series = {
         title: [(t, found[source, t, settings.clusters[0]][1]) for t in settings.timesteps] for source, title in SOURCES.items()
     }
-    plot = line_plot("Silhouette of the clusters", "timestep", "silhouette", series)
+    plot = Plot("silhouette", "Silhouette of the clusters", "timestep", "silhouette", series)
     head = ["latents", "timestep", "K", "silhouette", "best-match mIoU"]
     return Section("features", "Diffusion: k-means of features (Fig. 4)", (*parts, plot, table(head, rows)))
 

@@ -1,4 +1,4 @@
-"""The report: sections of text, tables, plots and pictures, as one HTML page and PNG files."""
+"""The report: sections of text, tables, plots and pictures, as one HTML page and files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from torch import Tensor
 
 from segwright.files.colors import color
 from segwright.files.html import document, enlarged, figure, image_bytes
+from segwright.files.plot import draw_lines
 from segwright.models.clip_dense import min_max
 from segwright.types import Image
 
 # Black, purple, red, orange, pale yellow: lightness rises evenly, so that it reads in grey, too.
 HEAT = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], float)
 NOWRAP = '<span style="white-space: nowrap">'  # opens a group of pictures that stay on one line; close it with </span>
+
+
+Series = dict[str, list[tuple[float, float]]]
 
 
 @dataclass(frozen=True)
@@ -34,22 +38,39 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """Lines of the report: file name without ending, title, names of the axes, name of a line -> its points."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    series: Series
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the page.
 
     Attributes:
         name: one of ``PARTS``.
         title: heading.
-        parts: HTML text and pictures, in order.
+        parts: HTML text, pictures and plots, in order.
     """
 
     name: str
     title: str
-    parts: tuple[str | Shot, ...]
+    parts: tuple[str | Shot | Plot, ...]
 
     def html(self) -> str:
-        shown = [p if isinstance(p, str) else figure(image_bytes(p.picture), p.caption) for p in self.parts]
+        shown = [part if isinstance(part, str) else _shown(part) for part in self.parts]
         return f"<h2>{escape(self.title)}</h2>{''.join(shown)}"
+
+
+def _shown(part: Shot | Plot) -> str:
+    if isinstance(part, Plot):
+        return line_plot(part.title, part.x_label, part.y_label, part.series)
+    return figure(image_bytes(part.picture), part.caption)
 
 
 def page(title: str, intro: str, sections: Iterable[Section]) -> str:
@@ -58,9 +79,15 @@ def page(title: str, intro: str, sections: Iterable[Section]) -> str:
 
 
 def picture_files(folder: Path, sections: Iterable[Section]) -> dict[Path, bytes]:
-    """Every picture of the report as a PNG file in ``folder``."""
-    shots = [(s.name, p) for s in sections for p in s.parts if isinstance(p, Shot)]
-    return {folder / f"{_plain(f'{section}-{shot.name}')}.png": image_bytes(shot.picture) for section, shot in shots}
+    """Every picture of the report as a PNG file in ``folder``, plots as SVG, too."""
+    parts = [(f"{s.name}-{p.name}", p) for s in sections for p in s.parts if not isinstance(p, str)]
+    return {folder / f"{_plain(name)}.{kind}": content for name, part in parts for kind, content in _files(part).items()}
+
+
+def _files(part: Shot | Plot) -> dict[str, bytes]:
+    if isinstance(part, Plot):
+        return draw_lines(part.series, part.title, part.x_label, part.y_label)
+    return {"png": image_bytes(part.picture)}
 
 
 def _plain(name: str) -> str:
@@ -120,7 +147,6 @@ def shown(value: object) -> str:
     return str(value)
 
 
-Series = dict[str, list[tuple[float, float]]]
 WIDTH, HEIGHT, LEFT, BELOW, ABOVE, KEY = 620, 300, 58, 44, 28, 200  # pixels of a plot and of its margins
 
 

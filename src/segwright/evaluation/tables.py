@@ -1,7 +1,8 @@
 """The papers' tables, run again: published beside measured, and what cannot be run with its reason.
 
 The rows are data: ``published/PAPER.json``. A row has its name, what was published (percent, by data set), and a method
-with settings, or why it is "missing". On the miniature world a row's "mini" part replaces parts of it.
+with settings, or why it is "missing". On the miniature world a row's "mini" part replaces parts of it, and
+the paper's holds settings that rows have there where they do not say others.
 """
 
 from __future__ import annotations
@@ -207,7 +208,8 @@ def _jobs(name: str, options: Options) -> Iterator[tuple[Mapping[str, Any], str,
     common = common_of(paper)
     for row in found["rows"]:
         if options.data == "mini":  # one run stands for all columns
-            yield {**common, **row, **row.get("mini", {})}, "mini", row["published"]
+            job = {**common, **row, **row.get("mini", {})}
+            yield {**job, "settings": merged(paper.get("mini", {}), job.get("settings", {}))}, "mini", row["published"]
             continue
         for column, value in row["published"].items():
             if options.data in (None, column):

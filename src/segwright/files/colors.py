@@ -1,11 +1,15 @@
-"""One fixed colour a label, chosen to stay apart for every kind of colour vision."""
+"""One fixed colour a label, or a word, chosen to stay apart for every kind of colour vision."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from segwright.types import Segmentation
 
 COUNT = 255
 OKABE_ITO = (  # Okabe & Ito, "Color Universal Design" (2008), without black; the first labels' colours
@@ -39,6 +43,25 @@ _LAB = np.array(
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
 )
+
+
+def color_numbers(found: Segmentation) -> tuple[int, ...]:
+    """For each word of a result the number that ``color`` takes: its label, or its own where no vocabulary was given."""
+    return word_numbers(found.words) if found.own_words else tuple(range(1, len(found.words) + 1))
+
+
+def word_numbers(words: Sequence[str]) -> tuple[int, ...]:
+    """For each word a number that ``color`` takes, the same wherever the word comes.
+
+    Where two of the words have the same, the later one takes the next that is free: of five words that happens in one photo of 26.
+    """
+    numbers: list[int] = []
+    for word in words:
+        number = zlib.crc32(word.casefold().encode("utf8", "backslashreplace")) % COUNT + 1
+        while number in numbers and len(numbers) < COUNT:
+            number = number % COUNT + 1
+        numbers.append(number)
+    return tuple(numbers)
 
 
 def color(label: int) -> tuple[int, int, int]:

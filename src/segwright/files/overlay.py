@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from segwright.errors import InputError
-from segwright.files.colors import COUNT, color, label_colors
+from segwright.files.colors import COUNT, color, color_numbers, label_colors
 from segwright.files.legend import PAPER, Entry, draw_legend
 from segwright.regions.specks import without_specks
 from segwright.types import Image, Segmentation, check_image
@@ -23,9 +23,9 @@ TEXT = (16, 80)  # smallest and largest font
 def overlay(image: Image, segmentation: Segmentation, alpha: float = 0.5, legend: bool = True) -> Image:
     """The photo with every label's colour laid over it, light and dark outlines, and a legend below or beside it.
 
-    Colours are the label's own, whatever else is in the picture. What has no label is grey and dimmed. For reading,
-    a photo is shown with a short side of at least ``SHORTEST`` pixels (its long side growing to ``ENLARGED`` at most),
-    a long side of at most ``LONGEST``, and no side thinner than ``THINNEST`` (a strip is then stretched).
+    Colours are the label's own, whatever else is in the picture (the word's where no vocabulary was given). What has no label
+    is grey and dimmed. For reading, a photo is shown with a short side of at least ``SHORTEST`` pixels (its long side growing to
+    ``ENLARGED`` at most), a long side of at most ``LONGEST``, and no side thinner than ``THINNEST`` (a strip is then stretched).
 
     Args:
         image: (H, W, 3) uint8.
@@ -45,7 +45,8 @@ def overlay(image: Image, segmentation: Segmentation, alpha: float = 0.5, legend
     height, width = display_size(*image.shape[:2])
     shown = _resized(image, (height, width), Pillow.Resampling.LANCZOS)
     labels = _resized(segmentation.labels.astype(np.int32), (height, width), Pillow.Resampling.NEAREST)
-    painted = _outlined(_filled(shown, labels, alpha), without_specks(labels, SPECK))
+    numbers = np.array([0, *color_numbers(segmentation)])[labels]
+    painted = _outlined(_filled(shown, numbers, alpha), without_specks(labels, SPECK))
     return _with_legend(painted, entries(segmentation)) if legend else painted
 
 
@@ -69,7 +70,8 @@ def entries(segmentation: Segmentation) -> list[Entry]:
     shares = {int(label): int(count) / segmentation.labels.size for label, count in zip(labels, counts, strict=True)}
     unlabelled = [Entry(None, "unlabelled", shares.pop(0))] if 0 in shares else []
     largest = sorted(shares, key=lambda label: (-shares[label], label))
-    return [Entry(color(label), segmentation.words[label - 1], shares[label]) for label in largest] + unlabelled
+    numbers = color_numbers(segmentation)
+    return [Entry(color(numbers[at - 1]), segmentation.words[at - 1], shares[at]) for at in largest] + unlabelled
 
 
 def _resized(values: NDArray[np.generic], size: tuple[int, int], how: Pillow.Resampling) -> NDArray[np.uint8]:

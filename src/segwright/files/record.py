@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from segwright.errors import InputError
-from segwright.types import Scores, Segmentation
+from segwright.types import Segmentation
 
 PACKAGES = ("segwright", "torch", "diffusers", "transformers")
 
@@ -25,7 +24,7 @@ def segments(segmentation: Segmentation) -> list[dict[str, Any]]:
 
     Returns:
         ``index`` (the label; 1 is the first word), ``word``, ``area`` in pixels, ``box`` [x0, y0, x1, y1] in pixels
-        with x1 and y1 just outside, ``score``: the label's mean score over its pixels, to 4 digits, or None.
+        with x1 and y1 just outside, ``score``: ``Segmentation.score``.
 
     Raises:
         InputError: scores of another size than the label map.
@@ -104,15 +103,8 @@ def _segment(segmentation: Segmentation, label: int) -> dict[str, Any]:
         "word": segmentation.words[label - 1],
         "area": int(mask.sum()),
         "box": [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
-        "score": _mean_score(segmentation.scores, label, mask),
+        "score": segmentation.score(label, mask),
     }
-
-
-def _mean_score(scores: Scores | None, label: int, mask: NDArray[np.bool_]) -> float | None:
-    if scores is None or label not in scores.labels:
-        return None
-    values = scores.values[scores.labels.index(label)].detach().cpu()
-    return round(float(values[torch.from_numpy(mask)].double().mean()), 4)
 
 
 def _version(name: str) -> str | None:

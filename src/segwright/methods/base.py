@@ -11,6 +11,8 @@ from functools import partial, wraps
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from segwright.errors import InputError
 from segwright.files.html import Page
@@ -93,6 +95,24 @@ def _with_images(function: Callable[..., Any], several: bool) -> Callable[..., A
     return called
 
 
+def _told(function: Callable[..., Any], mark: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A method's function of (what, words, ...), whose results say when no words were given."""
+
+    @wraps(function)
+    def called(self: Any, what: Any, words: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        made = function(self, what, words, *more, **named)
+        return mark(made) if words is None else made
+
+    return called
+
+
+# What of a method is called with words or without, and how its result says that its words are its own.
+_OWN: dict[str, Callable[[Any], Any]] = {
+    "many": lambda results: [replace(result, own_words=True) for result in results],
+    "trace": lambda trace: replace(trace, segmentation=replace(trace.segmentation, own_words=True)),
+}
+
+
 def _joined_trace(trace: Trace, words: Sequence[str]) -> Trace:
     owners = split_names(words)[1]
 
@@ -154,6 +174,8 @@ class Method(ABC):
         for name, join in _JOINS.items():
             if name in vars(cls):
                 setattr(cls, name, _by_names(vars(cls)[name], join))
+            if name in _OWN and name in vars(cls):
+                setattr(cls, name, _told(vars(cls)[name], _OWN[name]))
             if name in vars(cls):
                 setattr(cls, name, _with_images(vars(cls)[name], several=name == "many"))
 
@@ -295,6 +317,7 @@ class Method(ABC):
             words: as for ``uses``; a run says it, so that nothing is fetched that it will not open.
         """
         networks, row = self.networks, parse_refiners(self.settings.refine, self.refiners)
+        calibration = networks.calibration(self.name)
         names = ",".join(refiner.name for refiner in row) or None
         return {
             "method": self.name,
@@ -306,6 +329,7 @@ class Method(ABC):
             "networks": {kind: networks.identity(kind) for kind in sorted(self.uses(words))},
             "defaults": plain(networks.preset.settings()),
             "versions": all_versions(),
+            **({"calibration": plain(calibration)} if calibration else {}),
         }
 
     def refined(self, image: Image, scores: Scores) -> Scores:
@@ -326,6 +350,17 @@ class Method(ABC):
 
         shown = (name for name in list_methods() if find_method(name).explain is not Method.explain)
         raise InputError(f"{self.name} has no page of its steps; these have one: {', '.join(shown)}")
+
+
+def mean_scores(coarse: Scores, labels: NDArray[np.integer]) -> dict[str, float]:
+    """How sure a method was of each word found before refiners sharpened it: its mean coarse score over the pixels that it has.
+
+    Args:
+        labels: (H, W), of the final result.
+    """
+    rows = {label: coarse.values[row].detach().cpu().double() for row, label in enumerate(coarse.labels) if label}
+    there = [int(label) for label in np.unique(labels) if int(label) in rows]
+    return {coarse.words[label - 1]: float(rows[label][torch.from_numpy(labels == label)].mean()) for label in there}
 
 
 def all_versions() -> dict[str, str | None]:

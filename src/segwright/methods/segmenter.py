@@ -16,7 +16,7 @@ from segwright.errors import InputError
 from segwright.files.html import enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
 from segwright.images import stitch, windows
-from segwright.methods.base import Method
+from segwright.methods.base import Method, mean_scores
 from segwright.models.clip_dense import VisionNetwork, min_max, patch, pixels, scaled
 from segwright.presets import Preset
 from segwright.refine.g4seg.explain import heat
@@ -126,7 +126,9 @@ class Segmenter(Method):
             "seed": self.settings.seed,
             **added,
         }
-        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes)
+        labels = scores.argmax().cpu().numpy()
+        sure, calibration = mean_scores(coarse, labels), self.networks.calibration(self.name)
+        return Segmentation(scores.words, labels, scores, notes, sure, calibration=calibration)
 
 
 def all_background(words: tuple[str, ...], size: tuple[int, int]) -> Scores:

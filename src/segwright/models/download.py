@@ -116,6 +116,8 @@ def _whole(plan: Plan, file: Remote, target: Path, bar: Bar) -> None:
             part.unlink()
         _again(lambda: _stream(url, part, file, bar), lambda: _size(part))
         if (not file.size or part.stat().st_size == file.size) and is_whole(part, target.name):
+            with open(part, "r+b") as done:
+                os.fsync(done.fileno())  # else a power cut may leave a file of this name without its contents, taken for whole
             os.replace(part, target)
             return
         came = part.stat().st_size

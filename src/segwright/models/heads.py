@@ -48,6 +48,11 @@ class Heads(Recorder):
         """Cells a side, n; a map has n * n rows."""
         return round(self._seen()[0].shape[1] ** 0.5)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the maps are made."""
+        return self._seen()[0].device
+
     def head(self, index: int, row: int = 0) -> Tensor:
         """(Q, K) float32, one head's probabilities for one picture of the batch; rows sum to 1. Made anew each time."""
         query, key = self._seen()

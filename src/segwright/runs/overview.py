@@ -52,7 +52,8 @@ const text = (tag, content) => { const e = document.createElement(tag); e.textCo
 function tile(photo) {
   const figure = document.createElement('figure'), link = document.createElement('a'), img = document.createElement('img');
   img.loading = 'lazy'; img.src = photo.picture; img.alt = photo.segments.map(s => s[0]).join(', ') || 'nothing found';
-  link.href = photo.link; link.append(img); figure.append(link);
+  if (!photo.link.startsWith('data:')) link.href = photo.link;  // browsers go to no address that holds the picture itself
+  link.append(img); figure.append(link);
   const caption = document.createElement('figcaption'), table = document.createElement('table');
   caption.append(text('strong', photo.name));
   for (const [name, score, area] of photo.segments) {
@@ -83,7 +84,7 @@ function show() {
   main.replaceChildren(...kept.map(i => tiles[i]));
   for (const row of main.querySelectorAll('tr')) row.className = row.dataset.word === word.value ? 'chosen' : '';
   count.textContent = kept.length + ' of ' + photos.length + ' photos';
-  location.replace('#' + new URLSearchParams({ word: word.value, by: by.value, down: down.checked ? 1 : 0 }));
+  if (self === top) location.replace('#' + new URLSearchParams({ word: word.value, by: by.value, down: down.checked ? 1 : 0 }));
 }
 const asked = new URLSearchParams(location.hash.slice(1));
 if (asked.has('word')) word.value = asked.get('word');
@@ -112,8 +113,17 @@ def overview(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = N
     collection = open_results(run)
     local = isinstance(collection.place, Local)
     page = Path(out) if out is not None else Path(collection.place.path(NAME) if local else NAME)
-    tiles = [_tile(collection, line, page, embed or not local) for line in collection.done]
-    return atomic_write(page, _page(collection, str(run), tiles).encode())
+    return atomic_write(page, overview_page(collection, str(run), page, embed or not local).encode())
+
+
+def overview_page(run: Collection, title: str, page: Path, embed: bool) -> str:
+    """The page's HTML.
+
+    Args:
+        page: where it will lie; without ``embed`` its pictures are named from there.
+        embed: the pictures are in it.
+    """
+    return _page(run, title, [_tile(run, line, page, embed) for line in run.done])
 
 
 def word_table(run: str | os.PathLike[str]) -> str:

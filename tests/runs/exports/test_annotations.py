@@ -20,7 +20,11 @@ from toy import WORDS, Toy, make_photos
 
 from segwright.cli import main
 from segwright.errors import InputError
+from segwright.objects import box_of
+from segwright.runs import exports
 from segwright.runs.exports import FORMATS, export
+from segwright.runs.reading import Done, open_run
+from segwright.runs.review import Decision, Review
 from segwright.runs.segment import segment
 from segwright.types import Image, Segmentation
 
@@ -179,6 +183,95 @@ def test_supervision_reads_splits_of_parts(kind: str, run: Path, tmp_path: Path)
         boxes = {tuple(map(round, box)) for box in found.xyxy.tolist()}
         assert {box for _, box in PARTS} == boxes or kind == "yolo"  # YOLO's reader draws lines half a pixel wide
         assert len(found) == 3
+
+
+class Pairs(Toy):
+    """Two cats that touch, and a sofa."""
+
+    def _one(self, image: Image, words: tuple[str, ...]) -> Segmentation:
+        labels = np.zeros(image.shape[:2], int)
+        labels[10:40, 6:52], labels[45:58, 36:60] = 1, 3
+        return Segmentation(words, labels)
+
+
+def halves(photo: Done) -> np.ndarray:
+    """(2, 32, 32) features that tell what is left of column 29 from what is right of it."""
+    left = np.arange(32) * photo.labels.shape[1] / 32 < 28.5
+    return np.stack([np.tile(left, (32, 1)), np.tile(~left, (32, 1))]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
+    """A run of which four photos were accepted, one with a word taken away and one with another name; and their masks."""
+    folder = tmp_path_factory.mktemp("reviewed")
+    make_photos(folder / "in", 8)
+    assert all(one.error is None for one in segment(folder / "in", Pairs(), folder / "run", WORDS))
+    review = Review(open_run(folder / "run"))
+    for name, change in {"p0": {}, "p2": {"removed": ("sofa",)}, "p4": {"renamed": {"cat": "lynx"}}, "p7": {}}.items():
+        review.decide(Decision(name, "accepted", **change))
+    review.decide(Decision("p1", "rejected"))
+    labels = {photo.name: photo.labels for photo in open_run(folder / "run")}
+    masks = {name: {"cat": labels[name] == 1, "sofa": labels[name] == 3} for name in ("p0", "p2", "p4", "p7")}
+    masks["p2"].pop("sofa")
+    masks["p4"]["lynx"] = masks["p4"].pop("cat")
+    return folder / "run", masks
+
+
+def split_things(word: str, mask: np.ndarray, boxes: list[Box]) -> None:
+    """The cats are two, each nearly one of the drawn halves, together the whole; a sofa is one."""
+    whole = box_of(mask)
+    if word == "sofa":
+        assert boxes == [whole]
+        return
+    (left, right) = sorted(boxes)
+    assert (left[0], left[1], left[3]) == whole[:2] + whole[3:]
+    assert (right[2], right[1], right[3]) == (whole[2], whole[1], whole[3])
+    assert abs(left[2] - 29) <= 3
+    assert abs(right[0] - 29) <= 3
+
+
+@pytest.mark.parametrize("format", READERS)
+def test_instances_of_accepted_photos_in_splits(
+    format: str, reviewed: tuple[Path, dict[str, dict[str, np.ndarray]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_features", lambda run, preset, device: halves)
+    run, masks = reviewed
+    shares = {"train": 0.75, "val": 0.25}
+    export(run, format, tmp_path, objects="instances", boxes_only=True, accepted=True, split=shares, copy_photos=True)
+    parts = {name: entries(format, tmp_path / name) for name in shares}
+    assert {name: len({one[0] for one in found}) for name, found in parts.items()} == {"train": 3, "val": 1}
+    read: dict[tuple[str, str], list[Box]] = {}
+    for name, word, box in parts["train"] | parts["val"]:
+        read.setdefault((name, word), []).append(box)
+    assert read.keys() == {(name, word) for name, words in masks.items() for word in words}
+    for (name, word), boxes in read.items():
+        split_things(word, masks[name][word], boxes)
+
+
+@pytest.mark.parametrize("kind", ["coco", "yolo"])
+def test_supervision_reads_masks_of_instances_of_accepted_photos(
+    kind: str, reviewed: tuple[Path, dict[str, dict[str, np.ndarray]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervision = pytest.importorskip("supervision")
+    monkeypatch.setattr(exports, "_features", lambda run, preset, device: halves)
+    run, masks = reviewed
+    export(run, kind, tmp_path, objects="instances", accepted=True, split={"train": 0.5, "val": 0.5}, copy_photos=True)
+    seen: set[str] = set()
+    for place in (tmp_path / "train", tmp_path / "val"):
+        if kind == "coco":
+            data = supervision.DetectionDataset.from_coco(str(place / "images"), str(place / "annotations.json"), force_masks=True)
+        else:
+            yaml = str(tmp_path / "data.yaml")
+            data = supervision.DetectionDataset.from_yolo(str(place / "images"), str(place / "labels"), yaml, force_masks=True)
+        for path, _, found in data:
+            name = Path(path).stem
+            words = [data.classes[i] for i in found.class_id]
+            assert Counter(words) == {word: 1 if word == "sofa" else 2 for word in masks[name]}
+            for word, mask in masks[name].items():
+                union = np.any([one for one, its in zip(found.mask, words, strict=True) if its == word], axis=0)
+                assert (union & mask).sum() >= 0.98 * (union | mask).sum()
+            seen.add(name)
+    assert seen == masks.keys()
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -344,7 +344,7 @@ def test_everything_is_reached_by_the_keyboard(visit: Visit) -> None:
     for wanted in (
         "Words", "Method", "Refiner", "More settings", "Stop", "apple: ", "switch 1", "Opacity", "words in the picture",
         "Make this again", "Label map", "Overlay", "COCO JSON", "Cut-outs", "upload", "sample",
-        "tab Segment", "tab Why", "tab Prototypes", "tab Refine", "tab Diagnose",
+        "tab Segment", "tab Why", "tab Collection", "tab Prototypes", "tab Refine", "tab Diagnose",
     ):  # fmt: skip
         assert any(wanted.lower() in found.lower() for found in reached), (wanted, reached)
     assert "Segment" in reached, "the button"
@@ -360,7 +360,7 @@ def test_narrow_and_wide_windows(width: int, name: str, browser: playwright.Brow
     visitor.wait(".sw-figure")
     for field in visitor.panel.get_by_role("combobox").all():
         assert field.evaluate("e => e.scrollWidth <= e.clientWidth"), "what is chosen is not cut off"
-    for tab in ("Why", "Prototypes", "Refine", "Diagnose", "Segment"):
+    for tab in ("Why", "Collection", "Prototypes", "Refine", "Diagnose", "Segment"):
         if visitor.page.get_by_role("tab", name=tab, exact=True).is_visible():
             visitor.tab(tab)
         assert visitor.page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), tab

@@ -28,7 +28,7 @@ playwright, browser, pytestmark = chromium.playwright, chromium.browser, chromiu
 
 PHOTO = data_folder() / "JPEGImages/val_00003.jpg"  # an apple and a motorbike on sand
 WORDS = "apple, motorbike, sand"
-TABS = ("Segment", "Why", "Prototypes", "Refine", "Diagnose")
+TABS = ("Segment", "Why", "Collection", "Prototypes", "Refine", "Diagnose")
 SIZES = [(400, 800), (1280, 900), (2000, 1100)]
 
 

@@ -74,7 +74,7 @@ def one_pass(networks: Networks, image: Image, titles: Sequence[str], timestep: 
 def _looking(diffusion: Diffusion, settings: FeatureSettings, last: Site) -> list[Site]:
     """Self-attention at the resolution of the preset's features, as far as the pass goes; where there is none, the last."""
     found = [s for s in find_sites(diffusion.unet) if s.kind == "attention" and s.resolution in settings.resolutions]
-    return [last if s.order == last.order else s for s in found if s.layer in settings.layers and s.order <= last.order] or [last]
+    return [last if s.order == last.order else s for s in found if s.order <= last.order] or [last]
 
 
 def _rows(heads: Heads, row: int, size: int) -> Tensor:

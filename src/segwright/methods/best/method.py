@@ -17,13 +17,17 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from segwright.errors import InputError
+from segwright.files.coarse_masks import hard_scores
 from segwright.files.html import Page
+from segwright.images import as_image
 from segwright.methods.base import Method, Trace
-from segwright.methods.best import dense, explain, presence
+from segwright.methods.best import affinity, dense, explain, presence
 from segwright.methods.best.field import Field
 from segwright.methods.best.steps import Belief, Steps
 from segwright.methods.segmenter import all_background, background_words, strongest, to_scores
@@ -114,6 +118,46 @@ class Best(Method):
     def explain(self, image: Image, words: Sequence[str] | None = None, title: str = "") -> Page:
         """The page of the steps on one image."""
         return explain.page(image, self, words, title)
+
+    def also(self, image: Image, found: Segmentation, word: str, place: affinity.Place) -> Segmentation:
+        """ "This too": what is unlabelled in the region at a place becomes a word's, whichever method the result is of.
+
+        Args:
+            image: the (H, W, 3) uint8 photo, or as ``segwright.images.as_image`` takes it.
+            found: its segmentation.
+            word: of ``found.words``, found or not.
+            place: a point (x, y) or a box (x0, y0, x1, y1) in pixels, x1 and y1 just outside.
+
+        Returns:
+            The segmentation with the region added; its scores are as they were, its notes say what was added.
+
+        Raises:
+            InputError: a word that is not in the vocabulary, or a place outside the photo.
+        """
+        found.mask(word)
+        return affinity.added(found, word, place, self.reach(image, word, place))
+
+    def reach(self, image: Image, word: str, place: affinity.Place) -> NDArray[np.bool_]:
+        """(H, W) bool, the region of the affinity map at a place: one U-Net pass that reads the word, then the refiners.
+
+        Args:
+            image: as for ``also``.
+            word: what is there.
+            place: as for ``also``.
+
+        Raises:
+            InputError: a place outside the photo, or an unusable word.
+        """
+        photo = as_image(image)
+        size = (photo.shape[0], photo.shape[1])
+        given, name = affinity.check_place(place, size), used_part(check_words([word])[0])
+        passed = dense.one_pass(self.networks, photo, (name,), self.settings.timestep, self.settings.seed)
+        where = affinity.coarse(affinity.belonging(passed.own, given, size), size)
+        if self._has("outline") and where.any():
+            scores = hard_scores(where.astype(np.int64), {1: name})
+            refined = (self.refined(photo, scores).argmax() == 1).cpu().numpy()
+            where = refined if refined.any() else where
+        return affinity.region(where, given)
 
     def steps(self, image: Image, words: Sequence[str] | None = None) -> Steps:
         """Everything on one photo."""
@@ -237,7 +281,8 @@ class Best(Method):
             "seed": self.settings.seed,
         }
         confidence = {belief.word: belief.score for belief in steps.beliefs}
-        return Segmentation(steps.result.words, steps.result.argmax().cpu().numpy(), steps.result, notes, confidence)
+        labels, calibration = steps.result.argmax().cpu().numpy(), self.networks.calibration(self.name)
+        return Segmentation(steps.result.words, labels, steps.result, notes, confidence, calibration=calibration)
 
 
 def _evidence(seen: presence.Presence, place: int) -> dict[str, float]:

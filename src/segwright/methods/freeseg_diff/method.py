@@ -15,7 +15,7 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.files.html import Page
-from segwright.methods.base import Method, Trace
+from segwright.methods.base import Method, Trace, mean_scores
 from segwright.methods.freeseg_diff import explain
 from segwright.methods.freeseg_diff.naming import NAMINGS, Named, name_regions, paint
 from segwright.methods.freeseg_diff.profiles import PROFILES
@@ -28,7 +28,7 @@ from segwright.refine import CRF, G4Seg
 from segwright.refine.pipeline import Row, parse_refiners
 from segwright.regions.kmeans import CLUSTERS, RESTARTS, Clustering, kmeans
 from segwright.settings import take_parts
-from segwright.types import Image, Segmentation, check_image
+from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.presence import BACKGROUND, Chosen, Nouns, choose, needed
 from segwright.words.vocabulary import check_words
@@ -240,7 +240,9 @@ class FreeSegDiff(Method):
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label (Sec. 3.1.3, Table 7)."""
         scores = self.refined(steps.image, steps.scores)
-        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
+        labels = scores.argmax().cpu().numpy()
+        sure, calibration = mean_scores(_shares(steps), labels), self.networks.calibration(self.name)
+        return Segmentation(scores.words, labels, scores, self._notes(steps), sure, calibration=calibration)
 
     @classmethod
     def asks_for(cls, preset: Preset, settings: FreeSegDiffSettings, words: bool) -> tuple[str, ...]:
@@ -272,6 +274,14 @@ class FreeSegDiff(Method):
             "settings": asdict(replace(self.settings, features=self.feature_settings)),
             "seed": self.settings.seed,
         }
+
+
+def _shares(steps: Steps) -> Scores:
+    """The coarse scores, each region's word with the probability that CLIP gives it; the rest is background's."""
+    shares = torch.tensor([one.share for one in steps.named], device=steps.regions.device)[steps.regions]
+    values = steps.scores.values * shares
+    values[0] = 1 - values[1:].sum(0)
+    return replace(steps.scores, values=values)
 
 
 def wide(maps: Tensor, size: int) -> Tensor:

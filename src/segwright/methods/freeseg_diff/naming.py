@@ -22,11 +22,13 @@ class Named:
         label: 0 = unlabelled, else 1 + place of the word.
         nearest: place of the nearest word of all that competed.
         ranking: (word, probability) of the five nearest, for people.
+        share: the probability of its own word, 0 where it is unlabelled.
     """
 
     label: int
     nearest: int
     ranking: tuple[tuple[str, float], ...]
+    share: float = 0.0
 
 
 def name_regions(
@@ -51,7 +53,8 @@ def name_regions(
     rows = probabilities.cpu().numpy()
     order = np.argsort(-rows, axis=1, kind="stable")[:, :5]
     rankings = [tuple((words[i], float(row[i])) for i in first) for row, first in zip(rows, order, strict=True)]
-    return [Named(*found) for found in zip(labels, nearest, rankings, strict=True)]
+    shares = [float(row[label - 1]) if label else 0.0 for row, label in zip(rows, labels, strict=True)]
+    return [Named(*found) for found in zip(labels, nearest, rankings, shares, strict=True)]
 
 
 def best_of_each(probabilities: Tensor, candidates: Sequence[int]) -> list[int]:

@@ -21,7 +21,7 @@ from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain
 from segwright.images import resize, stitch, windows
-from segwright.methods.base import Method, Trace, split_companions
+from segwright.methods.base import Method, Trace, mean_scores, split_companions
 from segwright.methods.ovdiff import explain
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
@@ -396,7 +396,9 @@ class OVDiff(Method):
     def finish(self, steps: Steps) -> Segmentation:
         """Refine the coarse scores and take the strongest label."""
         scores = self.refined(steps.image, steps.scores)
-        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, self._notes(steps))
+        labels = scores.argmax().cpu().numpy()
+        sure, calibration = mean_scores(steps.scores, labels), self.networks.calibration(self.name)
+        return Segmentation(scores.words, labels, scores, self._notes(steps), sure, calibration=calibration)
 
     @classmethod
     def opens_for(cls, preset: Preset, options: Mapping[str, Any]) -> tuple[str, ...]:

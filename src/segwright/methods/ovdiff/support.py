@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from segwright.errors import InputError
-from segwright.files.disk import atomic_write
+from segwright.files.disk import atomic_write, synced
 from segwright.methods.ovdiff.attribution import attribution_masks, proposal_masks
 from segwright.methods.ovdiff.averaging import PARTS, build_sides
 from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, write_tensors
@@ -236,7 +236,7 @@ def _write_picture(folder: Path, number: int, picture: Tensor, attribution: Tens
     pixels = (picture.permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
     Pillow.fromarray(pixels).save(stream, "PNG")
     path = picture_path(folder, number)
-    atomic_write(path, stream.getvalue())
+    atomic_write(path, synced(stream.getvalue()))
     write_tensors(path.with_suffix(".safetensors"), {"attribution": attribution})
 
 

@@ -22,7 +22,7 @@ from starlette.routing import Mount
 from segwright.errors import InputError
 from segwright.images import read
 from segwright.mini.voc import data_folder
-from segwright.server.page import diagnose_tab, prototypes_tab, refine_tab, segment_tab, why_tab
+from segwright.server.page import collection_tab, diagnose_tab, prototypes_tab, refine_tab, segment_tab, why_tab
 from segwright.server.page.guard import BodyGuard, HostGuard
 from segwright.server.page.kept import OLDEST, SESSIONS
 from segwright.server.page.parts import HERE, LIGHT, Page
@@ -67,6 +67,8 @@ def make(workspace: Workspace, folder: Path) -> gr.Blocks:
                 first = segment_tab.build(page)
             with gr.Tab("Why"):
                 why_tab.build(page, first)
+            with gr.Tab("Collection"):
+                collection_tab.build(page)
             with gr.Tab("Prototypes"):
                 prototypes_tab.build(page, first)
             with gr.Tab("Refine"):

@@ -1,4 +1,4 @@
-"""The fifth tab: the Critical Look's report for a photo."""
+"""The sixth tab: the Critical Look's report for a photo."""
 
 from __future__ import annotations
 

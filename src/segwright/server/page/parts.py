@@ -36,7 +36,7 @@ FAILED = '<p class="sw-status sw-error" role="alert">That could not be done; loo
 # Where the result is below the window, as on a phone, it is brought into it.
 SCROLL = """() => {
   const panel = [...document.querySelectorAll('[role=tabpanel]')].find((p) => p.offsetParent !== null);
-  const made = panel?.querySelector('.sw-error, .sw-figure, .sw-swipe, .sw-sheet, .sw-steps');
+  const made = panel?.querySelector('.sw-error, .sw-figure, .sw-swipe, .sw-sheet, .sw-frame, .sw-steps');
   const top = made?.getBoundingClientRect().top;
   if (top > innerHeight * 0.6 || top < 0) made.scrollIntoView({ block: 'start' });
 }"""
@@ -230,9 +230,10 @@ def facts(entries: Mapping[str, str]) -> str:
     return f'<p class="sw-facts">{text}</p>'
 
 
-def code(command: str, lines: str, settings: str = "") -> str:
+def code(command: str, lines: str, settings: str = "", note: str = "") -> str:
     """How to make a result again; ``settings``: all of them, with those that were not chosen."""
-    every = f'<p class="sw-note">All settings: {escape(settings)}.</p>' if settings else ""
+    every = f'<p class="sw-note">{escape(note)}</p>' if note else ""
+    every += f'<p class="sw-note">All settings: {escape(settings)}.</p>' if settings else ""
     blocks = _block("On the command line", command) + _block("In Python", lines)
     return f"<details><summary>Make this again</summary>{blocks}{every}</details>"
 

@@ -1,4 +1,4 @@
-"""The third tab: banks of prototypes for ovdiff, built from words, with live progress."""
+"""The fourth tab: banks of prototypes for ovdiff, built from words, with live progress."""
 
 from __future__ import annotations
 

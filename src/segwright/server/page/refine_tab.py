@@ -1,4 +1,4 @@
-"""The fourth tab: a photo and a coarse mask, uploaded or painted, before and after refinement."""
+"""The fifth tab: a photo and a coarse mask, uploaded or painted, before and after refinement."""
 
 from __future__ import annotations
 

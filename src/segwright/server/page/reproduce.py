@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from segwright.methods.base import split_companions
+from segwright.methods.base import MethodSpec, split_companions
 from segwright.methods.ovdiff.support import SupportSettings
 from segwright.refine.pipeline import refiner_settings
 from segwright.server.page.workspace import Loading, RefineResult, Result
 from segwright.settings import read_settings
 
 
-def segment_command(result: Result) -> str:
+class Made(Protocol):
+    """What was made of a photo, or of a folder of photos: ``Result`` and ``Collected``."""
+
+    @property
+    def photo(self) -> str: ...
+    @property
+    def words(self) -> tuple[str, ...] | None: ...
+    @property
+    def spec(self) -> MethodSpec: ...
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+
+
+def segment_command(result: Made) -> str:
     """``segwright segment ...``."""
     spec = result.spec
     parts = ["segwright", "segment", result.photo, *_words(result.words), "--method", spec.name]
@@ -24,23 +37,60 @@ def segment_command(result: Result) -> str:
     return shlex.join([*parts, *_set(result.texts), "-o", "out"])
 
 
-def segment_lines(result: Result) -> str:
+def segment_lines(result: Made) -> str:
     """Python."""
-    spec = result.spec
-    if result.texts:  # as they were typed, then typed and checked there
-        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {"settings": dict(spec.settings), "extras": dict(spec.extras)})
-        made = f"sw.MethodSpec({spec.name!r}, {given}).with_texts({list(result.texts)!r}).load()"
-    else:
-        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {**spec.extras, **spec.settings})
-        made = f"sw.load_method({spec.name!r}, {given})"
     words = "" if result.words is None else f", words={list(result.words)!r}"
     return (
         "import segwright as sw\n"
         f"image = sw.read({result.photo!r})\n"
-        f"method = {made}\n"
+        f"method = {_method(result)}\n"
         f"segmentation = method(image{words})\n"
         f'sw.save(segmentation, "out/result.png", image)\n'
     )
+
+
+def by_hand(result: Result) -> str:
+    """What was changed by hand, as further lines of Python."""
+    changes, words = result.changes, result.segmentation.words
+    lines = []
+    if changes.dropped:
+        gone = sorted(changes.dropped)
+        labels = f"np.where(np.isin(segmentation.labels, {gone}), 0, segmentation.labels)"
+        lines += ["from dataclasses import replace", "import numpy as np", f"segmentation = replace(segmentation, labels={labels})"]
+    if kept := [one for one in changes.added if one.label not in changes.dropped]:
+        spec = result.spec
+        given = _arguments(spec.preset, spec.device, spec.dtype, split_companions(spec.extras)[0], {})
+        lines.append(f"best = sw.load_method('best', {given})")
+        lines += [f"segmentation = best.also(image, segmentation, {words[one.label - 1]!r}, {one.place!r})" for one in kept]
+    return "".join(f"{line}\n" for line in [*lines, 'sw.save(segmentation, "out/result.png", image)']) if lines else ""
+
+
+def collection_command(result: Made) -> str:
+    """``segwright segment ...``, and what is made of the run."""
+    return f"{segment_command(result)}\nsegwright overview out\nsegwright export out --format coco -o coco --copy-photos"
+
+
+def collection_lines(result: Made) -> str:
+    """Python."""
+    words = "" if result.words is None else f", words={list(result.words)!r}"
+    return (
+        "import segwright as sw\n"
+        f"method = {_method(result)}\n"
+        f'for outcome in sw.segment({result.photo!r}, method, "out"{words}):\n'
+        '    print(outcome.photo, outcome.error or "")\n'
+        'sw.overview("out")\n'
+        'sw.export("out", "coco", "coco", copy_photos=True)\n'
+    )
+
+
+def _method(result: Made) -> str:
+    """The method as an expression."""
+    spec = result.spec
+    if result.texts:  # as they were typed, then typed and checked there
+        given = _arguments(spec.preset, spec.device, spec.dtype, {}, {"settings": dict(spec.settings), "extras": dict(spec.extras)})
+        return f"sw.MethodSpec({spec.name!r}, {given}).with_texts({list(result.texts)!r}).load()"
+    given = _arguments(spec.preset, spec.device, spec.dtype, {}, {**spec.extras, **spec.settings})
+    return f"sw.load_method({spec.name!r}, {given})"
 
 
 def refine_command(result: RefineResult) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from segwright.errors import InputError, SegwrightError
 from segwright.files.record import plain, record
@@ -18,12 +17,26 @@ from segwright.methods.base import settings_known
 from segwright.refine import REFINERS
 from segwright.refine.pipeline import parse_refiners
 from segwright.server.page import reproduce
+from segwright.server.page.corrections import read_place, read_steps
 from segwright.server.page.downloads import write_files
 from segwright.server.page.figure import regions_figure
-from segwright.server.page.parts import LIGHT, PRIVATE, Page, buttons, code, component, facts, photo_input, photo_name, wire
-from segwright.server.page.work import Job, Stopped, follow
+from segwright.server.page.parts import (
+    HEAVY,
+    LIGHT,
+    PRIVATE,
+    Page,
+    buttons,
+    code,
+    component,
+    facts,
+    photo_input,
+    photo_name,
+    refusal,
+    waiting,
+    wire,
+)  # fmt: skip
+from segwright.server.page.work import Job, Stopped, Update, follow
 from segwright.server.page.workspace import NO_REFINER, OWN, Request, Result
-from segwright.types import Segmentation
 
 CANDIDATES = (OWN, "paper", "reference", "prefilter", "none")
 BACKGROUNDS = (OWN, "prototypes", "threshold", "none")
@@ -62,7 +75,7 @@ def build(page: Page) -> SegmentTab:
                 label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
             )
             start, stop = buttons("Segment")
-            method = _methods(page)
+            method = method_input(page)
             refiner = gr.Dropdown([OWN, NO_REFINER, *REFINERS, "g4seg,crf"], value=OWN, label="Refiner")
             settings, bank = _settings(page, method)
         with gr.Column(scale=2, min_width=300, elem_classes="sw-result"):
@@ -84,22 +97,43 @@ def build(page: Page) -> SegmentTab:
         yield from page.run(request, ticket, work, shown, ("", ""))
 
     def write(name: str, request: gr.Request) -> list[Any]:
-        return written(name, request, ())
-
-    def written(name: str, request: gr.Request, out: Collection[int]) -> list[Any]:
-        """What is said of the labels that are left out, and the files."""
+        """What is said of what was changed by hand, and the files."""
         kept = page.shelf.get(name)
         if kept is None or kept.result is None:
             return ["", *[gr.DownloadButton(value=None, visible=False)] * len(FILES)]
-        found = without(kept.result.segmentation, out)
-        paths = write_files(kept.result.image, found, kept.result.photo, page.place(request))
-        lost = ", ".join(word for word in kept.result.segmentation.found if word not in found.found)
-        note = f'<p class="sw-note" role="status">Dropped by hand, and not in the files: {escape(lost)}.</p>' if lost else ""
-        return [note, *(gr.DownloadButton(value=str(path), visible=True) for path in paths)]
+        result: Result = kept.result
+        paths = write_files(result.image, result.corrected, result.photo, page.place(request))
+        return [by_hand(result), *(gr.DownloadButton(value=str(path), visible=True) for path in paths)]
 
     def keep(name: str, request: gr.Request, event: gr.EventData) -> list[Any]:
-        given = event._data.get("dropped") if isinstance(event._data, dict) else None
-        return written(name, request, {label for label in given if isinstance(label, int)} if isinstance(given, list) else ())
+        """A word was switched, or something was taken back."""
+        kept = page.shelf.get(name)
+        if kept is None or kept.result is None:
+            return [gr.skip()] * (3 + len(FILES))
+        changes = kept.result.changes.after(read_steps(event._data))
+        again = bool(kept.result.changes.added)  # what was added lies where something was dropped: the picture is another one
+        made = replace(kept.result, changes=changes)
+        page.shelf.put(name, kept.asked, made)
+        figure, details = shown(made)
+        return [figure if again else gr.skip(), details, *write(name, request)]
+
+    def add(name: str, request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        """A place was pointed at."""
+        kept, same = page.shelf.get(name), [gr.skip()] * (3 + len(FILES))
+        if kept is None or kept.result is None:
+            return
+        before: Result = replace(kept.result, changes=kept.result.changes.after(read_steps(event._data)))
+        made: Any = None
+        try:
+            label, place = read_place(event._data, before.segmentation)
+            for made in follow(lambda job: page.workspace.also(before, label, place, job)):
+                if isinstance(made, Update):
+                    yield [waiting(made.text), *same]
+        except SegwrightError as error:
+            yield [refusal(error), *same]
+            return
+        page.shelf.put(name, kept.asked, made)
+        yield ["", *shown(made), *write(name, request)]
 
     def remember(name: str, *given: Any) -> None:
         kept = page.shelf.get(name)
@@ -118,7 +152,8 @@ def build(page: Page) -> SegmentTab:
 
     done = wire(page, clicked, stop, status, run, inputs=[token, *inputs], outputs=outputs)
     done.then(write, token, [dropped, *files], **PRIVATE)
-    figure.kept(keep, token, [dropped, *files], trigger_mode="always_last", **LIGHT)
+    figure.kept(keep, token, [figure, details, dropped, *files], trigger_mode="always_last", **LIGHT)
+    figure.added(add, token, [status, figure, details, dropped, *files], **HEAVY)
     gr.on([photo.change, words.blur, method.input], remember, [token, *inputs], None, **LIGHT)
     _named_api(page, inputs)
     return SegmentTab(token, restore, [*inputs, figure, details, dropped, *files], words, method, bank)
@@ -153,7 +188,7 @@ def _whole(value: float | str | None, label: str) -> int | None:
         raise InputError(f"{label} must be a whole number, got {text[:40]!r}; leave it empty for the method's own") from None
 
 
-def _methods(page: Page) -> gr.Dropdown:
+def method_input(page: Page) -> gr.Dropdown:
     """The methods that run on the preset, and why the others do not."""
     offered, reasons = page.workspace.offered()
     info = (
@@ -182,13 +217,23 @@ def shown(result: Result) -> tuple[str, str]:
         }
     )
     every = ", ".join(f"{name} {value}" for name, value in notes["settings"].items())
-    again = code(reproduce.segment_command(result), reproduce.segment_lines(result), every)
-    return regions_figure(result.image, result.segmentation, result.photo, choose=True), details + again
+    note = "What was changed by hand is in the Python lines only." if result.changes.steps else ""
+    again = code(reproduce.segment_command(result), reproduce.segment_lines(result) + reproduce.by_hand(result), every, note)
+    figure = regions_figure(result.image, result.changes.drawn(result.segmentation), result.photo, changes=result.changes)
+    return figure, details + again
 
 
-def without(found: Segmentation, labels: Collection[int]) -> Segmentation:
-    """A result in which what had some labels has none."""
-    return replace(found, labels=np.where(np.isin(found.labels, list(labels)), 0, found.labels)) if labels else found
+def by_hand(result: Result) -> str:
+    """What was dropped, and what was added."""
+    words, changes = result.segmentation.words, result.changes
+    dropped = ", ".join(word for word in result.segmentation.found if words.index(word) + 1 in changes.dropped)
+    places = ", ".join(
+        f"{words[one.label - 1]} at {', '.join(f'{v:g}' for v in one.place)}"
+        for one in changes.added
+        if one.label not in changes.dropped
+    )
+    lines = (f"Dropped by hand, and not in the files: {dropped}." if dropped else "", f"Added by hand: {places}." if places else "")
+    return "".join(f'<p class="sw-note" role="status">{escape(line)}</p>' for line in lines if line)
 
 
 def _settings(page: Page, method: gr.Dropdown) -> tuple[list[Any], gr.Dropdown]:

@@ -6,15 +6,18 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from segwright.errors import InputError, SegwrightError
 from segwright.files.coarse_masks import parse_words_map, read_coarse
 from segwright.methods import DEFAULT, find_method, list_methods
 from segwright.methods.base import Method, MethodSpec, Trace, settings_known, split_companions
+from segwright.methods.best.method import Best
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import banks_folder
 from segwright.models.cache import Cache, cached
@@ -22,6 +25,7 @@ from segwright.presets import default_preset, find_preset
 from segwright.refine.base import Refiner
 from segwright.refine.pipeline import changed_row, refine, refiner_settings
 from segwright.runs.refine_masks import REFINERS, RefinementSettings
+from segwright.server.page.corrections import Added, Corrections
 from segwright.server.page.uploads import Limits
 from segwright.server.page.work import Job
 from segwright.settings import read_settings
@@ -71,6 +75,7 @@ class Result:
         texts: any other settings, as ``--set`` takes them.
         trace: the segmentation and how it came about.
         seconds: that it took.
+        changes: by hand.
     """
 
     photo: str
@@ -80,10 +85,17 @@ class Result:
     trace: Trace
     seconds: float
     texts: tuple[str, ...] = ()
+    changes: Corrections = field(default_factory=Corrections)
 
     @property
     def segmentation(self) -> Segmentation:
+        """The method's."""
         return self.trace.segmentation
+
+    @property
+    def corrected(self) -> Segmentation:
+        """After what was changed by hand."""
+        return self.changes.corrected(self.segmentation)
 
 
 @dataclass(frozen=True)
@@ -211,6 +223,22 @@ class Workspace:
             method.prepare(words, partial(_tell_pictures, job))
         trace = method.trace(image, words)
         return Result(photo, image, words, spec, trace, time.perf_counter() - began, request.texts)
+
+    def also(self, result: Result, label: int, place: tuple[float, ...], job: Job | None = None) -> Result:
+        """The result with the region at a place added to a word, by ``Best.also``.
+
+        Raises:
+            InputError: nothing unlabelled belongs to the place, or there are too many additions.
+            WeightsError: the preset lacks networks.
+        """
+        (job or Job()).report("Looking for what belongs there")
+        preset, device, dtype, single = self.loading
+        method = Best.on(self.shared(Best.open_networks(preset, device, dtype, **single)))
+        where = method.reach(result.image, result.segmentation.words[label - 1], place)
+        if not (where & (result.corrected.labels == 0)).any():
+            raise InputError("nothing unlabelled belongs to that place; try another one, or draw a box")
+        one = Added(label, place, np.packbits(where), (where.shape[0], where.shape[1]))
+        return replace(result, changes=result.changes.with_added(one))
 
     def refine(self, image: Image, photo: str, request: RefineRequest, job: Job | None = None) -> RefineResult:
         """Refine one photo's coarse mask, as ``segwright refine`` does.

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from segwright.errors import InputError, SegwrightError
-from segwright.files.colors import color
+from segwright.files.colors import color, word_numbers
 from segwright.files.html import image_bytes
 from segwright.files.masks import read_label_map
 from segwright.files.record import plain
@@ -82,8 +82,10 @@ class Pages:
         step = max(1, -(-max(labels.shape) // SHOWN))
         labels = labels[::step, ::step]
         rgba = np.zeros((*labels.shape, 4), np.uint8)
+        run = self.review.run
+        named = word_numbers(run.record(self._line(name)).words) if run.run.get("words", ()) is None else None  # no vocabulary
         for index in (int(one) for one in np.unique(labels) if one and int(one) not in hidden):
-            rgba[labels == index] = (*color(index), 150)
+            rgba[labels == index] = (*color(index if named is None else named[index - 1]), 150)
         return image_bytes(rgba)
 
     def decide(self, body: bytes) -> dict[str, Any]:
