@@ -300,11 +300,13 @@ MINI_NOUNS = (
     "airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dog", "horse", "motorbike",
     "potted plant", "sheep", "sofa", "train", "tv", "apple", "banana", "elephant", "guitar", "pizza", "umbrella",
 )  # fmt: skip
-# All that its CLIP knows beside things, and prompts that it has seen; without the residual path, chosen on training scenes.
+# All that its CLIP knows beside things, and prompts that it has seen.
 MINI_DEFAULTS = SegmenterDefaults(
-    background=("background", "nothing", "a plain background", "a pattern", "grass", "sky", "water", "sand", "road", "snow"),
+    background=(
+        *("background", "nothing", "a plain background", "a pattern", "something"),
+        *("grass", "sky", "water", "sand", "road", "snow"),
+    ),
     templates=("{}",),
-    residual=False,
     nouns=MINI_NOUNS,
     cross=((16, 0.3), (32, 0.5)),  # maps of 8 and 16 cells a side, as the published weights have it
 )
@@ -316,10 +318,11 @@ PRESETS = {
     "sd21": _around("sd21", 768),
     "sdxl": _around("sdxl", 1024),
     # A latent of 32 cells: nominal 32 is 16x16 cells, as coarse as the paper's best (16 of 64 would be 8x8 here).
+    # Self-attention: k-means regions match true ones with 0.57, residual blocks (the paper's) with 0.44, on 40 training scenes.
     "mini": Preset(
         "mini",
         image_size=128,
-        features=FeatureSettings(resolutions=(32,)),
+        features=FeatureSettings("attention", resolutions=(32,)),
         matching=replace(
             MATCHING, resolutions=(32, 16), timestep=100, size=32, blocks=()
         ),  # 100: best of 50 .. 300 on training scenes

@@ -76,11 +76,12 @@ def attention_sheet(networks: Networks, scenes: Shipped) -> Image:
         tuple(scenes.images[i] for i in shown),
         tuple(scenes.truths[i] for i in shown),
         tuple(scenes.notes[i] for i in shown),
+        tuple(scenes.objects[i] for i in shown),
     )
     rows, names = [], []
     for image, maps in zip(part.images, attention_maps(networks, part, POINTING_TIMESTEP), strict=True):
         row = [image, *(_heat(m) for m in maps.values())]
-        rows.append(row + [np.full_like(image, 255)] * (4 - len(row)))
+        rows.append(row + [np.full_like(image, 255)] * (5 - len(row)))
         names.append(",\n".join(maps))
     return grid(rows, names)
 

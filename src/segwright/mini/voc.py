@@ -85,7 +85,7 @@ class Shipped:
     images: tuple[Image, ...]
     truths: tuple[NDArray[np.int64], ...]
     notes: tuple[dict, ...]
-    objects: tuple[NDArray[np.int64], ...] = ()
+    objects: tuple[NDArray[np.int64], ...]
 
 
 def read_scenes(split: str, limit: int | None = None, root: Path | None = None) -> Shipped:
@@ -100,12 +100,10 @@ def read_scenes(split: str, limit: int | None = None, root: Path | None = None) 
         raise InputError(f"{file} is missing; draw the scenes with: segwright mini scenes --split {split} -o {root}")
     names = tuple(file.read_text("utf8").split()[:limit])
     notes = json.loads((root / "captions.json").read_text("utf8"))
-    # The shipped scenes of the first world have no such folder; each of their words is one thing, and there is no clutter.
-    folder = "SegmentationObject" if (root / "SegmentationObject").is_dir() else "SegmentationClass"
     return Shipped(
         names,
         tuple(read(root / "JPEGImages" / f"{n}.jpg") for n in names),
         tuple(read_label_map(root / "SegmentationClass" / f"{n}.png") for n in names),
         tuple(notes[n] for n in names),
-        tuple(read_label_map(root / folder / f"{n}.png") for n in names),
+        tuple(read_label_map(root / "SegmentationObject" / f"{n}.png") for n in names),
     )
