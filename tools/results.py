@@ -125,6 +125,8 @@ def _row(run: Run, split: str, options: argparse.Namespace, dataset: Any, folder
     for name, value in run.settings.items():
         command += ["--set", f"{name}={','.join(value)}"]
     row: dict[str, Any] = {"title": run.title, "command": shlex.join([*command, "-o", "REPORT"])}
+    if run.method in options.leave_out.split(","):
+        return row | {"missing": "not run yet"}
     try:
         spec = MethodSpec(run.method, options.preset, options.device, options.dtype, settings)
         only: Any = run.only
@@ -257,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="the first so many photos")
     parser.add_argument("--device", default=None)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--leave-out", default="", metavar="M,M", help="methods whose rows stay missing")
     parser.add_argument("--work", type=Path, default=HOME / ".cache/results", help="where the runs lie")
     parser.add_argument("--pages", type=Path, default=PAGES, help="where files and page go; the README only changes with its own")
     parser.add_argument("--render", action="store_true", help="write pages and table from the files that are there")

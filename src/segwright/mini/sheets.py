@@ -9,17 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
 
 from segwright.files.disk import atomic_write
 from segwright.files.grid import grid
 from segwright.files.overlay import overlay
-from segwright.methods.freeseg_diff.method import FreeSegDiff
+from segwright.methods.best.method import Best
 from segwright.mini.atlas import CELL, Glyph, picture
 from segwright.mini.measure import POINTING_TIMESTEP, attention_maps, generate
 from segwright.mini.scenes import THINGS, pool
 from segwright.mini.voc import Shipped, read_scenes
 from segwright.types import Image
 from segwright.weights import Networks, load
+
+WIDE, TALL = 288, 400  # pixels of a shown result
 
 
 def glyph_sheet(columns: int = 20) -> Image:
@@ -92,15 +95,29 @@ def _heat(values: NDArray[np.float32]) -> Image:
 
 
 def result_sheet(networks: Networks, scenes: Shipped) -> Image:
-    """Scenes with what FreeSeg-Diff cuts out of them, the 24 words given."""
-    results = FreeSegDiff(networks).many(scenes.images[:8], THINGS)
-    cells = []
-    for image, result in zip(scenes.images[:8], results, strict=True):
-        painted = Pillow.fromarray(overlay(image, result, legend=False)).resize((192, 192), Pillow.Resampling.LANCZOS)
-        plain = Pillow.fromarray(image).resize((192, 192), Pillow.Resampling.LANCZOS)
-        cells.append((np.asarray(plain), np.asarray(painted)))
-    return grid([[c[0] for c in cells[:4]], [c[1] for c in cells[:4]], [c[0] for c in cells[4:]], [c[1] for c in cells[4:]]],
-                ["scene", "found", "scene", "found"], 70)  # fmt: skip
+    """Eight scenes with what ``best`` cuts out of them, asked for the things that are there and two that are not."""
+    method, rows = Best.on(networks), []
+    for start in range(0, 8, 4):
+        pairs = [_found(method, scenes, i) for i in range(start, start + 4)]
+        rows += [[photo for photo, _ in pairs], [found for _, found in pairs]]
+    return grid(rows, ["scene", "found", "scene", "found"], 70)
+
+
+def _found(method: Best, scenes: Shipped, place: int) -> tuple[Image, Image]:
+    """A scene, and the result with its legend and a line of what was not found, both of one size."""
+    there = list(dict.fromkeys(scenes.notes[place]["things"]))
+    others = [word for word in THINGS if word not in there]
+    absent = [others[(7 * place + 5 * k) % len(others)] for k in range(2)]
+    result = method(scenes.images[place], [*there, *absent])
+    lost = [word for word in result.words if word not in result.found]
+    painted = Pillow.fromarray(overlay(scenes.images[place], result))
+    canvas = Pillow.new("RGB", (WIDE, TALL), "white")
+    canvas.paste(painted.resize((WIDE, round(painted.height * WIDE / painted.width)), Pillow.Resampling.LANCZOS), (0, 0))
+    ImageDraw.Draw(canvas).text((6, TALL - 24), f"not found: {', '.join(lost) or '-'}", (60, 60, 60), ImageFont.load_default(16))
+    photo = Pillow.new("RGB", (WIDE, WIDE + 30), "white")
+    photo.paste(Pillow.fromarray(scenes.images[place]).resize((WIDE, WIDE), Pillow.Resampling.LANCZOS))
+    ImageDraw.Draw(photo).text((6, WIDE + 6), ", ".join(result.words), (60, 60, 60), ImageFont.load_default(16))
+    return np.asarray(photo), np.asarray(canvas)
 
 
 def write_sheets(out: Path, preset: str = "mini", split: str = "val") -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +25,14 @@ class Presence:
         seen: the highest share of CLIP's softmax over photo and crops.
         keyword: the caption's noun that stands for it, "" for none.
         rival: what won where the word was strongest, "" where it won itself.
+        others: title -> the highest share likewise, of those that are no word of the user's.
     """
 
     caption: tuple[float, ...]
     seen: tuple[float, ...]
     keyword: tuple[str, ...]
     rival: tuple[str, ...]
+    others: Mapping[str, float]
 
 
 def crops(image: Image) -> list[Image]:
@@ -61,7 +63,8 @@ def measure(clip: Any, image: Image, field: Field, keywords: Sequence[str], temp
     seen, where = shares[:, :count].max(0) if count else (torch.zeros(0), torch.zeros(0, dtype=torch.long))
     winners = shares.argmax(1).tolist()
     rivals = tuple("" if winners[k] == i else field.titles[winners[k]] for i, k in enumerate(where.tolist()))
-    return Presence(caption, tuple(seen.tolist()), stood, rivals)
+    highest = shares[:, count:].amax(0).tolist()
+    return Presence(caption, tuple(seen.tolist()), stood, rivals, dict(zip(field.others, highest, strict=True)))
 
 
 def in_caption(clip: Any, field: Field, keywords: Sequence[str]) -> tuple[tuple[float, ...], tuple[str, ...]]:
