@@ -252,7 +252,7 @@ def region_rows(networks: Networks, scenes: Shipped) -> Counts:
 
 
 def probe_rows(networks: Networks, scenes: Shipped) -> Counts:
-    """Linear probes: cells of things by raw pixels, the U-Net's residual blocks, DINO and MAE; true masks by colour or outline alone."""
+    """Linear probes: cells of things by raw pixels, residual blocks, DINO and MAE; true masks by colour or outline alone."""
     diffusion = networks.diffusion
     settings = replace(networks.preset.features, kind="resblock")
     backbones: dict[str, Callable[[Sequence[Image]], torch.Tensor]] = {

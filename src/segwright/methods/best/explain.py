@@ -77,7 +77,7 @@ def _maps(image: Image, steps: Steps) -> str:
         f"<h2>3. Dense evidence</h2>{prompt}{regions}<ul>{named}</ul>"
         f"{_of_cells(titles, steps.cells)}<h3>Cross-attention</h3>{_row_of(titles, steps.passed.cross)}"
         f"<h3>Fused</h3>{_row_of(titles, steps.fused)}"
-        f"<h2>4. Outline: carried by self-attention</h2>{_row_of(titles, steps.carried)}"
+        f"<h2>4. Outline</h2>{_row_of(titles, steps.carried)}"
     )
 
 

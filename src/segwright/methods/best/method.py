@@ -4,7 +4,7 @@
 2. Competition: the words believed, the caption's other nouns, background words.
 3. Dense evidence: regions of self-attention that CLIP names (FreeSeg-Diff), CLIP's own patches (SCLIP) and cross-attention to
    all words (DiffSegmenter), from one U-Net pass.
-4. Outline: carried by self-attention (CLIPer, iSeg), refined by a CRF.
+4. Outline: refined by PAMR; on demand carried by self-attention first (CLIPer, iSeg).
 5. Check: CLIP on each word's masked and cropped region, against all competitors.
 
 A word's score is the mean of what was measured; below ``confidence`` it is not found. No paper has this method.
