@@ -46,8 +46,9 @@ def test_a_photo_gives_one_page_and_its_pictures(preset: Path, tmp_path: Path, c
         assert heading in html
     assert not re.search(r"(src|href)=\"(?!data:)|<script|<link|url\(", html)
     pictures = sorted((tmp_path / "out/val_00000").iterdir())
-    assert len(pictures) == html.count("data:image/png") > 60
-    for path in pictures:
+    plots = 2 * html.count("<svg")  # each a PNG and an SVG file
+    assert len(pictures) - plots == html.count("data:image/png") > 60
+    for path in (p for p in pictures if p.suffix == ".png"):
         with Pillow.open(path) as picture:
             picture.load()
     assert not list((tmp_path / "out").rglob(".segwright-*"))
@@ -85,7 +86,7 @@ def test_a_data_set_gives_averages_and_goes_on(preset: Path, tmp_path: Path) -> 
     text = (tmp_path / "figures.md").read_text("utf8")
     assert all(f"## {t['title']}" in text for t in figures["tables"])
     plots = [p.read_text("utf8").count("<svg") for p in tmp_path.glob("plot-*.svg")]
-    assert len(plots) == 6
+    assert len(plots) >= 5  # a sixth where a photo has several things
     assert (tmp_path / "report.html").read_text("utf8").count("<svg") == sum(plots) > 0
 
 

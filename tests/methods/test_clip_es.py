@@ -63,7 +63,7 @@ def test_scores_are_the_published_steps(networks: Networks) -> None:
     chosen = Chosen(None, (), THINGS, (1, 6))
     found = method.scores(photo, chosen)
     size = method.size(photo)
-    assert size == (176, 216)  # a long edge of 500 * 96 / 224, both in whole patches of 8: 168.75 goes up
+    assert size == (232, 288)  # a long edge of 500 * 128 / 224, both in whole patches of 8: 225 goes up
     texts = networks.clip.embed_texts([THINGS[1], THINGS[6], "sand", "sky"])
     cam = grad_cam(networks.clip, pixels(networks.clip, photo, size), texts, [0, 1], "patches", score="softmax", layers=8)
     assert cam.attention is not None

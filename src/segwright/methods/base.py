@@ -95,7 +95,7 @@ def _with_images(function: Callable[..., Any], several: bool) -> Callable[..., A
     return called
 
 
-def _told(function: Callable[..., Any], mark: Callable[[Any], Any]) -> Callable[..., Any]:
+def _marked(function: Callable[..., Any], mark: Callable[[Any], Any]) -> Callable[..., Any]:
     """A method's function of (what, words, ...), whose results say when no words were given."""
 
     @wraps(function)
@@ -175,7 +175,7 @@ class Method(ABC):
             if name in vars(cls):
                 setattr(cls, name, _by_names(vars(cls)[name], join))
             if name in _OWN and name in vars(cls):
-                setattr(cls, name, _told(vars(cls)[name], _OWN[name]))
+                setattr(cls, name, _marked(vars(cls)[name], _OWN[name]))
             if name in vars(cls):
                 setattr(cls, name, _with_images(vars(cls)[name], several=name == "many"))
 

@@ -125,7 +125,6 @@ class MaskCLIP(Segmenter):
     needs: ClassVar = ("clip",)
     paper: ClassVar = "MaskCLIP (Zhou, Loy and Dai, ECCV 2022)"
     protocol: ClassVar = "tcl"
-    weak_with: ClassVar = ("mini",)  # IoU 0.17 on the eight drawn scenes of ``segwright check``
     profiles: ClassVar = PROFILES
     without_background: ClassVar = {"background": ()}
 

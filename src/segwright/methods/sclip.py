@@ -140,7 +140,6 @@ class SCLIP(Segmenter):
     needs: ClassVar = ("clip",)
     paper: ClassVar = "SCLIP (Wang, Mei and Yuille, ECCV 2024)"
     protocol: ClassVar = "sclip"
-    weak_with: ClassVar = ("mini",)  # IoU 0.14 on the eight drawn scenes of ``segwright check``
     takes_synonyms: ClassVar = True  # a class's area counts all its names
     profiles: ClassVar = PROFILES
     without_background: ClassVar = {"background": (), "threshold": 0.0, "area": 0.0}

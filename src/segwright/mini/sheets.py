@@ -22,7 +22,7 @@ from segwright.mini.voc import Shipped, read_scenes
 from segwright.types import Image
 from segwright.weights import Networks, load
 
-WIDE, TALL = 288, 400  # pixels of a shown result
+WIDE, TEXT = 288, 16  # pixels of a shown result and of its letters
 
 
 def glyph_sheet(columns: int = 20) -> Image:
@@ -104,20 +104,26 @@ def result_sheet(networks: Networks, scenes: Shipped) -> Image:
 
 
 def _found(method: Best, scenes: Shipped, place: int) -> tuple[Image, Image]:
-    """A scene, and the result with its legend and a line of what was not found, both of one size."""
+    """A scene above what it was asked for, and the result, names on its regions, above what was not found; of one size."""
     there = list(dict.fromkeys(scenes.notes[place]["things"]))
     others = [word for word in THINGS if word not in there]
     absent = [others[(7 * place + 5 * k) % len(others)] for k in range(2)]
     result = method(scenes.images[place], [*there, *absent])
     lost = [word for word in result.words if word not in result.found]
-    painted = Pillow.fromarray(overlay(scenes.images[place], result))
-    canvas = Pillow.new("RGB", (WIDE, TALL), "white")
-    canvas.paste(painted.resize((WIDE, round(painted.height * WIDE / painted.width)), Pillow.Resampling.LANCZOS), (0, 0))
-    ImageDraw.Draw(canvas).text((6, TALL - 24), f"not found: {', '.join(lost) or '-'}", (60, 60, 60), ImageFont.load_default(16))
-    photo = Pillow.new("RGB", (WIDE, WIDE + 30), "white")
-    photo.paste(Pillow.fromarray(scenes.images[place]).resize((WIDE, WIDE), Pillow.Resampling.LANCZOS))
-    ImageDraw.Draw(photo).text((6, WIDE + 6), ", ".join(result.words), (60, 60, 60), ImageFont.load_default(16))
-    return np.asarray(photo), np.asarray(canvas)
+    painted = _below(overlay(scenes.images[place], result, legend=False), f"not found: {', '.join(lost) or '-'}")
+    draw, font = ImageDraw.Draw(painted), ImageFont.load_default(TEXT)
+    for word in result.found:
+        y, x = (float(v.mean()) * WIDE / scenes.images[place].shape[0] for v in np.nonzero(result.mask(word)))
+        draw.text((x, y), word, "white", font, "mm", stroke_width=2, stroke_fill="black")
+    return np.asarray(_below(scenes.images[place], ", ".join(result.words))), np.asarray(painted)
+
+
+def _below(picture: Image, text: str) -> Pillow.Image:
+    """A square picture and a line of text below it."""
+    canvas = Pillow.new("RGB", (WIDE, WIDE + 2 * TEXT), "white")
+    canvas.paste(Pillow.fromarray(picture).resize((WIDE, WIDE), Pillow.Resampling.LANCZOS))
+    ImageDraw.Draw(canvas).text((6, WIDE + TEXT // 2), text, (60, 60, 60), ImageFont.load_default(TEXT))
+    return canvas
 
 
 def write_sheets(out: Path, preset: str = "mini", split: str = "val") -> list[Path]:

@@ -168,7 +168,9 @@ def _captions(networks: Networks, shown: Sequence[Shown]) -> Iterator[Finding]:
     seconds = (time.monotonic() - began) / len(shown)
     named = [any(name in text.lower() for name in s.names) for s, text in zip(shown, captions, strict=True)]
     for s, text, good in zip(shown, captions, named, strict=True):
-        yield Finding("captions", s.name, f"{text!r}", f"names {s.word}", good)
+        yield Finding(
+            "captions", s.name, f"{text!r}, which names {s.word}" if good else f"{text!r}, where {s.word} was to be named"
+        )
     share = sum(named) / len(named)
     yield Finding(
         "captions", "name the main thing", f"{share:.0%} ({seconds:.1f} s a picture)", f"{NAMED:.0%} or more", share >= NAMED

@@ -34,10 +34,10 @@ playwright, browser, pytestmark = chromium.playwright, chromium.browser, chromiu
 
 PICTURES = data_folder() / "JPEGImages"
 MASKS = data_folder() / "SegmentationClass"
-PHOTO = PICTURES / "val_00003.jpg"  # an apple and a motorbike on sand
-OTHER = PICTURES / "val_00007.jpg"  # a television and a potted plant on grass
-WORDS = "apple, motorbike, sand"
-OTHER_WORDS = "tv, potted plant, grass"
+PHOTO = PICTURES / "val_00014.jpg"  # a banana and a horse on snow
+OTHER = PICTURES / "val_00010.jpg"  # an umbrella and a cow below the sky
+WORDS = "banana, horse, snow"
+OTHER_WORDS = "umbrella, cow, sky"
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_segment_and_why(visit: Visit, tmp_path: Path) -> None:
     visit.page.keyboard.press("Enter")
     section = visit.panel.locator(".sw-section[data-label='1']")
     section.wait_for()
-    assert "apple" in section.inner_text()
+    assert "banana" in section.inner_text()
     assert visit.panel.locator(".sw-section:visible").count() == 1
     visit.shoot("why")
 
@@ -115,7 +115,7 @@ def test_a_new_result_begins_with_everything_switched_on(visit: Visit) -> None:
     visit.wait(".sw-switch").first.uncheck()
     visit.panel.locator(".sw-labels").uncheck()
     visit.panel.locator(".sw-opacity").fill("0.9")
-    visit.segment("sand, apple")
+    visit.segment("snow, banana")
     assert visit.panel.locator(".sw-switch").count() == 2
     for box in visit.panel.locator("input.sw-switch, input.sw-labels").all():
         assert box.is_checked()
@@ -137,23 +137,23 @@ def test_prototypes_are_built_and_used(visit: Visit, workspace: Workspace) -> No
     visit.tab("Prototypes")
     visit.field("Bank").fill("tiny")
     visit.page.keyboard.press("Enter")
-    visit.fill("Words", "apple, sofa")
+    visit.fill("Words", "banana, sofa")
     pictures, steps = ("6", "40") if SHOTS else ("2", "2")
     for label, value in (("Pictures a word", pictures), ("Denoising steps", steps)):
         visit.panel.locator(f"input[type=number][aria-label*='{label}']").fill(value)
     visit.press("Build")
     visit.wait(".sw-facts")
-    assert list(workspace.bank("tiny").entries()) == ["apple", "sofa"]
+    assert list(workspace.bank("tiny").entries()) == ["banana", "sofa"]
     assert visit.panel.locator(".sw-sheet img").is_visible()
     visit.shoot("prototypes")
     visit.fill("Take a word out", "sofa")
     visit.press("Remove")
-    visit.page.wait_for_function("() => document.querySelector('.sw-sheet img')?.alt === 'support pictures of apple'")
-    assert list(workspace.bank("tiny").entries()) == ["apple"]
+    visit.page.wait_for_function("() => document.querySelector('.sw-sheet img')?.alt === 'support pictures of banana'")
+    assert list(workspace.bank("tiny").entries()) == ["banana"]
     visit.press("Use it on the first tab")
     visit.wait("[role=status]")
     visit.tab("Segment")
-    visit.segment("apple", PHOTO)
+    visit.segment("banana", PHOTO)
     assert "Method: ovdiff" in visit.panel.locator(".sw-facts").inner_text()
     assert "tiny" in visit.panel.locator(".sw-code pre").first.text_content()
 
@@ -166,7 +166,7 @@ def blocky(labels: np.ndarray) -> np.ndarray:
 def test_refine_an_uploaded_and_a_painted_mask(visit: Visit, tmp_path: Path) -> None:
     visit.tab("Refine")
     visit.take(PHOTO)
-    labels, named = label_map(MASKS / "val_00003.png"), {i: word for i, word in enumerate(THINGS, 1) if word in WORDS}
+    labels, named = label_map(MASKS / "val_00014.png"), {i: word for i, word in enumerate(THINGS, 1) if word in WORDS}
     coarse = np.where(np.isin(labels, list(named)), labels, 0)
     write_label_map(tmp_path / "coarse.png", blocky(coarse))
     visit.panel.locator("input[type=file][accept*='.npy']").set_input_files(tmp_path / "coarse.png")
@@ -179,7 +179,7 @@ def test_refine_an_uploaded_and_a_painted_mask(visit: Visit, tmp_path: Path) -> 
     assert "Refiners: crf" in visit.panel.locator(".sw-facts").inner_text()
     visit.shoot("refine")
     visit.panel.get_by_label("Paint it").check()
-    visit.field("What its indices are called").fill("1=apple")
+    visit.field("What its indices are called").fill("1=banana")
     canvas = visit.wait("canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -191,9 +191,9 @@ def test_refine_an_uploaded_and_a_painted_mask(visit: Visit, tmp_path: Path) -> 
     visit.page.mouse.up()
     visit.press("Refine")
     visit.page.wait_for_function(
-        "() => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes(' 1=apple'))"
+        "() => [...document.querySelectorAll('.sw-code pre')].some(p => p.textContent.includes(' 1=banana'))"
     )
-    assert visit.words() == ["apple", "unlabelled"]
+    assert visit.words() == ["banana", "unlabelled"]
     assert visit.panel.locator(".sw-swiper").input_value() == "50", "a new picture's slider begins in the middle"
     visit.wait("button:not([disabled]):has-text('Painted mask')")
     visit.shoot("paint")
@@ -202,7 +202,7 @@ def test_refine_an_uploaded_and_a_painted_mask(visit: Visit, tmp_path: Path) -> 
 def test_a_bad_mask_is_refused(visit: Visit, tmp_path: Path) -> None:
     visit.tab("Refine")
     visit.take(PHOTO)
-    visit.field("What its indices are called").fill("1=apple")
+    visit.field("What its indices are called").fill("1=banana")
     visit.field("Refiners, in this order").click()
     visit.page.get_by_role("option", name="crf", exact=True).click()
     (tmp_path / "text.png").write_text("no mask")
@@ -220,7 +220,7 @@ def test_a_bad_mask_is_refused(visit: Visit, tmp_path: Path) -> None:
 def test_diagnose(visit: Visit) -> None:
     visit.tab("Diagnose")
     visit.take(PHOTO)
-    visit.fill("Words", "apple")
+    visit.fill("Words", "banana")
     for part in ("attention", "features", "conditioning"):
         visit.panel.get_by_label(part, exact=True).uncheck()
     visit.press("Diagnose")
@@ -248,7 +248,7 @@ def test_no_bad_file_kills_the_page(visit: Visit, bad: list[Path], tmp_path: Pat
         assert str(tmp_path) not in said
         assert "Traceback" not in said
     (tmp_path / "cmyk.tif").write_bytes(READ["cmyk.tif"][0]())
-    visit.segment("apple", tmp_path / "cmyk.tif")
+    visit.segment("banana", tmp_path / "cmyk.tif")
     assert "cmyk.tif " in visit.panel.locator(".sw-code pre").first.text_content()
 
 
@@ -283,7 +283,7 @@ def test_a_huge_file_does_not_reach_the_page(browser: playwright.Browser, url: s
     (tmp_path / "huge.png").write_bytes(bytes(10_500_000))
     visitor.upload(tmp_path / "huge.png")
     visitor.page.get_by_text(re.compile("exceed", re.I)).first.wait_for()
-    visitor.segment("apple", PHOTO)
+    visitor.segment("banana", PHOTO)
     visitor.wrong = [said for said in visitor.wrong if "404" not in said and said != "Response"]
     visitor.leave()
 
@@ -306,7 +306,7 @@ def test_who_waits_can_stop_and_start_again(
     one, two = Visit(browser, url), Visit(browser, url)
     begin_endless(one, "long")
     two.take(PHOTO)
-    two.fill("Words", "apple")
+    two.fill("Words", "banana")
     two.press("Segment")
     two.panel.get_by_text("Waiting for its turn").wait_for()
     two.press("Stop")
@@ -342,7 +342,7 @@ def test_everything_is_reached_by_the_keyboard(visit: Visit) -> None:
         if reached.count(reached[0]) > 2:
             break
     for wanted in (
-        "Words", "Method", "Refiner", "More settings", "Stop", "apple: ", "switch 1", "Opacity", "words in the picture",
+        "Words", "Method", "Refiner", "More settings", "Stop", "banana: ", "switch 1", "Opacity", "words in the picture",
         "Make this again", "Label map", "Overlay", "COCO JSON", "Cut-outs", "upload", "sample",
         "tab Segment", "tab Why", "tab Collection", "tab Prototypes", "tab Refine", "tab Diagnose",
     ):  # fmt: skip

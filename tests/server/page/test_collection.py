@@ -33,7 +33,7 @@ from segwright.server.page.app import serving, warm  # noqa: E402
 playwright, browser = chromium.playwright, chromium.browser
 
 PICTURES = sorted((data_folder() / "JPEGImages").glob("val_*.jpg"))[:3]
-WORDS = "apple, motorbike, sand, tv"
+WORDS = "banana, horse, snow, tv"
 
 
 @pytest.fixture(scope="module")

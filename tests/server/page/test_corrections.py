@@ -28,8 +28,8 @@ from segwright.server.page.app import serving  # noqa: E402
 
 playwright, browser = chromium.playwright, chromium.browser
 
-PHOTO = data_folder() / "JPEGImages/val_00003.jpg"
-WORDS = "apple, motorbike, sand, sofa"
+PHOTO = data_folder() / "JPEGImages/val_00014.jpg"
+WORDS = "banana, horse, snow, sofa"
 
 
 @pytest.fixture(scope="module")

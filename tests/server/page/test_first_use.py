@@ -26,8 +26,8 @@ from segwright.server.page.workspace import Workspace  # noqa: E402
 
 playwright, browser, pytestmark = chromium.playwright, chromium.browser, chromium.needed
 
-PHOTO = data_folder() / "JPEGImages/val_00003.jpg"  # an apple and a motorbike on sand
-WORDS = "apple, motorbike, sand"
+PHOTO = data_folder() / "JPEGImages/val_00014.jpg"  # a banana and a horse on snow
+WORDS = "banana, horse, snow"
 TABS = ("Segment", "Why", "Collection", "Prototypes", "Refine", "Diagnose")
 SIZES = [(400, 800), (1280, 900), (2000, 1100)]
 
@@ -56,10 +56,10 @@ def test_more_settings_can_be_opened_filled_and_emptied(visit: Visit) -> None:
     visit.take(PHOTO)
     visit.panel.get_by_text("More settings").click()
     assert visit.field("Regions (freeseg-diff)").input_value() == ""
-    visit.segment("apple")
+    visit.segment("banana")
     visit.fill("Regions (freeseg-diff)", "5")
     visit.fill("Seed", "7")
-    visit.segment("apple, sand")
+    visit.segment("banana, snow")
     facts = visit.panel.locator(".sw-facts").inner_text()
     assert "clusters 5, seed 7" in facts
     visit.fill("Regions (freeseg-diff)", "0")
@@ -69,7 +69,7 @@ def test_more_settings_can_be_opened_filled_and_emptied(visit: Visit) -> None:
     visit.press("Segment")
     visit.panel.get_by_text("Regions must be a whole number").wait_for()
     visit.fill("Regions (freeseg-diff)", "")
-    visit.segment("sand")
+    visit.segment("snow")
 
 
 def test_an_error_leaves_nothing_that_looks_like_its_result(visit: Visit) -> None:
@@ -96,15 +96,15 @@ def test_a_text_file_and_a_quick_press(visit: Visit, tmp_path: Path, capfd: pyte
         )
         visit.panel.locator(".sw-status progress").wait_for(state="detached")
     assert "Traceback" not in capfd.readouterr().err
-    visit.segment("apple", PHOTO)
+    visit.segment("banana", PHOTO)
 
 
 def test_the_same_word_twice_is_one_word(visit: Visit) -> None:
     visit.take(PHOTO)
-    visit.fill("Words", "Apple, APPLE, sand")
+    visit.fill("Words", "Banana, BANANA, snow")
     visit.press("Segment")
     visit.wait(".sw-figure")
-    assert set(visit.words()) - {"unlabelled"} == {"Apple", "sand"}
+    assert set(visit.words()) - {"unlabelled"} == {"Banana", "snow"}
 
 
 def test_only_methods_that_the_preset_can_run_are_offered(visit: Visit) -> None:
@@ -120,22 +120,22 @@ def test_a_reload_keeps_photo_words_and_result(browser: playwright.Browser, url:
     visit.segment(WORDS, PHOTO)
     visit.wait("button:has-text('Label map'), a:has-text('Label map')")
     shown = visit.panel.locator(".sw-facts").inner_text()
-    visit.fill("Words", "apple")
+    visit.fill("Words", "banana")
     visit.page.keyboard.press("Tab")
     visit.page.wait_for_timeout(1000)  # what was typed is on its way
     visit.page.reload()
     visit.wait(".sw-figure")
     visit.wait(".image-frame img")
     assert visit.panel.locator(".sw-facts").inner_text() == shown
-    assert visit.field("Words").input_value() == "apple"
+    assert visit.field("Words").input_value() == "banana"
     visit.tab("Why")
     visit.press("Explain the last result")
     visit.wait(".sw-picks")
     visit.tab("Segment")
-    visit.segment("sand, apple")
+    visit.segment("snow, banana")
     with visit.page.expect_download() as download:
         visit.panel.get_by_text("Label map").click()
-    assert download.value.suggested_filename == "val_00003.png"
+    assert download.value.suggested_filename == "val_00014.png"
     other = Visit(browser, url)
     other.page.wait_for_timeout(2000)
     assert other.panel.locator(".sw-figure").count() == 0, "another person sees none of it"
@@ -151,21 +151,21 @@ def test_a_photo_beyond_the_limit_is_made_smaller_with_a_note(
         visit.upload(PHOTO)
         note = visit.wait(".sw-note[role=status]").inner_text()
         assert note == (
-            "val_00003.jpg has 128x128 pixels, and this page works on 0.01 megapixels at most. "
+            "val_00014.jpg has 128x128 pixels, and this page works on 0.01 megapixels at most. "
             "It was made smaller, to 100x100; the masks have that size."
         )
         visit.segment(WORDS)
-        assert "val_00003.scaled.png" in visit.panel.locator(".sw-code pre").first.text_content()
+        assert "val_00014.scaled.png" in visit.panel.locator(".sw-code pre").first.text_content()
         with visit.page.expect_download() as download:
             visit.panel.get_by_text("Label map").click()
         download.value.save_as(tmp_path / "labels.png")
         source = visit.panel.locator(".image-frame img").first.get_attribute("src")
         assert source is not None
-        (tmp_path / "val_00003.scaled.png").write_bytes(visit.page.request.get(source).body())  # what is shown is what was used
+        (tmp_path / "val_00014.scaled.png").write_bytes(visit.page.request.get(source).body())  # what is shown is what was used
         visit.leave()
     monkeypatch.chdir(tmp_path)  # the lines that make it again start from the photo as it was made smaller
-    assert main(["segment", "val_00003.scaled.png", "--words", WORDS, "--preset", "mini", "--device", "cpu", "-o", "out"]) == 0
-    with Pillow.open("labels.png") as page, Pillow.open("out/val_00003.scaled.png") as command:
+    assert main(["segment", "val_00014.scaled.png", "--words", WORDS, "--preset", "mini", "--device", "cpu", "-o", "out"]) == 0
+    with Pillow.open("labels.png") as page, Pillow.open("out/val_00014.scaled.png") as command:
         assert page.size == (100, 100)
         assert np.array_equal(np.asarray(page), np.asarray(command))
 
@@ -180,7 +180,7 @@ def test_layout(width: int, height: int, scheme: str, browser: playwright.Browse
     button = visitor.panel.get_by_role("button", name="Segment", exact=True)
     inside = "e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.bottom <= innerHeight; }"
     assert button.evaluate(inside), "the button is above the fold"
-    visitor.segment("apple, motorbike, sand, " + " ".join(["a rather long name of something"] * 3), PHOTO)
+    visitor.segment("banana, horse, snow, " + " ".join(["a rather long name of something"] * 3), PHOTO)
     figure = visitor.wait(".sw-figure .sw-photo svg")
     visitor.page.wait_for_timeout(500)
     assert figure.evaluate("e => { const b = e.getBoundingClientRect(); return b.top >= -1 && b.top < 0.6 * innerHeight; }")
@@ -218,7 +218,7 @@ def test_diagnose_shows_each_part_as_it_is_ready(visit: Visit, monkeypatch: pyte
         monkeypatch.setitem(SECTIONS, part, make)
     visit.tab("Diagnose")
     visit.take(PHOTO)
-    visit.fill("Words", "apple")
+    visit.fill("Words", "banana")
     visit.press("Diagnose")
     visit.panel.get_by_text("the first").wait_for()
     assert visit.panel.get_by_text("the second").count() == 0
@@ -256,7 +256,7 @@ def test_everything_is_done_by_the_keyboard_alone(visit: Visit) -> None:
     with visit.page.expect_download() as download:
         tab_to("Label map")
         visit.page.keyboard.press("Enter")
-    assert download.value.suggested_filename == "val_00003.png"
+    assert download.value.suggested_filename == "val_00014.png"
 
 
 def test_a_region_is_dropped_and_taken_back(visit: Visit, tmp_path: Path) -> None:
@@ -275,11 +275,11 @@ def test_a_region_is_dropped_and_taken_back(visit: Visit, tmp_path: Path) -> Non
     region = visit.panel.locator(".sw-region[data-label='1']")
     region.focus()
     visit.page.keyboard.press("Enter")
-    visit.panel.get_by_text("Dropped by hand, and not in the files: apple.").wait_for()
+    visit.panel.get_by_text("Dropped by hand, and not in the files: banana.").wait_for()
     assert not region.is_visible()
     assert label_map() & {1, 2, 3} == {2, 3}
     visit.panel.locator(".sw-region[data-label='2']").dispatch_event("click")
-    visit.panel.get_by_text("not in the files: apple, motorbike.").wait_for()
+    visit.panel.get_by_text("not in the files: banana, horse.").wait_for()
     undo.click()
     undo.click()
     visit.panel.get_by_text("Dropped by hand").wait_for(state="detached")

@@ -29,7 +29,7 @@ from segwright.server.page.parts import FOLDERS, TURNS, Page
 from segwright.server.page.uploads import Limits
 from segwright.server.page.workspace import Workspace
 
-PHOTO = data_folder() / "JPEGImages/val_00003.jpg"
+PHOTO = data_folder() / "JPEGImages/val_00014.jpg"
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,8 @@ from segwright.server.page.work import DOING, Job, Stopped, Update, follow
 from segwright.server.page.workspace import RefineRequest, Request, Workspace
 from segwright.types import Segmentation
 
-PHOTO = data_folder() / "JPEGImages/val_00003.jpg"
-WORDS = "apple, motorcycle"
+PHOTO = data_folder() / "JPEGImages/val_00014.jpg"
+WORDS = "banana, horse"
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_other_words_on_a_photo_need_no_diffusion_model(
     method: str, workspace: Workspace, image: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bank = tiny_bank(workspace) if method == "ovdiff" else ""
-    request = Request("apple, sofa", method, {"candidates": "none"}, bank)
+    request = Request("banana, sofa", method, {"candidates": "none"}, bank)
     workspace.segment(image, "a.jpg", request)
     fresh = Workspace("mini", "cpu", banks=workspace.banks).segment(image, "a.jpg", Request("sofa", method, request.settings, bank))
 
@@ -179,7 +179,7 @@ def tiny_bank(workspace: Workspace) -> str:
     pytest.importorskip("gradio", reason="the page needs Gradio")
     from segwright.server.page.prototypes_tab import build_bank
 
-    build_bank(workspace, "tiny", "apple, sofa", "", 2, steps=2)
+    build_bank(workspace, "tiny", "banana, sofa", "", 2, steps=2)
     return "tiny"
 
 
@@ -195,8 +195,8 @@ REQUESTS = {
         WORDS, settings={"refine": "pamr,crf", "clusters": 5, "candidates": "none", "sharpen_first": True, "seed": 3}
     ),
     "unrefined": Request(WORDS, settings={"refine": "none"}),
-    "maskclip": Request('apple, it\'s a "car"', "maskclip", {"refine": "crf", "clusters": 9}),
-    "ovdiff": Request("apple", "ovdiff", {"background": "threshold"}, "tiny"),
+    "maskclip": Request('banana, it\'s a "car"', "maskclip", {"refine": "crf", "clusters": 9}),
+    "ovdiff": Request("banana", "ovdiff", {"background": "threshold"}, "tiny"),
 }
 
 
@@ -224,7 +224,7 @@ def test_refined_masks_are_made_again_too(
     labels[30:90, 30:80] = 2
     write_label_map(tmp_path / "coarse.png", labels)
     (tmp_path / "photo.jpg").write_bytes(PHOTO.read_bytes())
-    result = workspace.refine(image, "photo.jpg", RefineRequest(tmp_path / "coarse.png", "1=dog, 2=apple"))
+    result = workspace.refine(image, "photo.jpg", RefineRequest(tmp_path / "coarse.png", "1=dog, 2=banana"))
     assert (result.segmentation.labels != labels).any()
     monkeypatch.chdir(tmp_path)
     assert main(shlex.split(reproduce.refine_command(result))[1:]) == 0
@@ -240,7 +240,7 @@ def test_banks_are_made_again_too(workspace: Workspace, tmp_path: Path) -> None:
     path = workspace.bank_path(tiny_bank(workspace))
     settings = support_of(path)
     assert settings is not None
-    given = (workspace.loading, ("apple", "sofa"), ())
+    given = (workspace.loading, ("banana", "sofa"), ())
     assert main(shlex.split(reproduce.bank_command(*given, str(tmp_path / "command"), settings))[1:]) == 0
     exec(reproduce.bank_lines(*given, str(tmp_path / "lines"), settings), {})
     pictures = sorted(p.relative_to(path) for p in path.rglob("*.png"))
@@ -259,8 +259,8 @@ def embedded(html: str) -> list[np.ndarray]:
 def test_diagnoses_are_made_again_too(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my photo.jpg").write_bytes(PHOTO.read_bytes())
-    html = diagnose(sw.read(PHOTO), "my photo.jpg", "apple", ["gradcam"], workspace.networks)
-    given = (workspace.loading, "my photo.jpg", ("apple",), ["gradcam"])
+    html = diagnose(sw.read(PHOTO), "my photo.jpg", "banana", ["gradcam"], workspace.networks)
+    given = (workspace.loading, "my photo.jpg", ("banana",), ["gradcam"])
     assert main(shlex.split(reproduce.diagnose_command(*given))[1:]) == 0
     first = [p.read_text("utf8") for p in (tmp_path / "out").rglob("*.html")]
     exec(reproduce.diagnose_lines(*given), {})
@@ -342,9 +342,9 @@ def test_why_has_a_section_for_every_region(method: str, workspace: Workspace, i
 
 
 def test_diagnosis_needs_words_and_parts(workspace: Workspace, image: Any) -> None:
-    assert "Grad-CAM" in diagnose(image, "a.jpg", "apple", ["gradcam"], workspace.networks)
+    assert "Grad-CAM" in diagnose(image, "a.jpg", "banana", ["gradcam"], workspace.networks)
     with pytest.raises(InputError, match="at least one part"):
-        diagnose(image, "a.jpg", "apple", [], workspace.networks)
+        diagnose(image, "a.jpg", "banana", [], workspace.networks)
     with pytest.raises(InputError, match="at least one word"):
         diagnose(image, "a.jpg", " ", ["gradcam"], workspace.networks)
 
@@ -353,17 +353,17 @@ def test_diagnosis_needs_words_and_parts(workspace: Workspace, image: Any) -> No
 
 
 def test_files_hold_the_same_as_the_commands_do(workspace: Workspace, image: Any, tmp_path: Path) -> None:
-    result = workspace.segment(image, "val_00003.jpg", Request(WORDS))
-    files = write_files(image, result.segmentation, "val_00003.jpg", tmp_path / "page")
-    assert [f.name for f in files] == ["val_00003" + e for e in (".png", ".overlay.png", ".coco.json", ".cutouts.zip")]
+    result = workspace.segment(image, "val_00014.jpg", Request(WORDS))
+    files = write_files(image, result.segmentation, "val_00014.jpg", tmp_path / "page")
+    assert [f.name for f in files] == ["val_00014" + e for e in (".png", ".overlay.png", ".coco.json", ".cutouts.zip")]
     run = ["segment", str(PHOTO), "--preset", "mini", "--words", WORDS, "--device", "cpu", "-o", str(tmp_path / "run")]
     assert main(run) == 0
-    assert np.array_equal(label_map(files[0]), label_map(tmp_path / "run/val_00003.png"))
-    assert files[1].read_bytes() == (tmp_path / "run/val_00003.overlay.png").read_bytes()
+    assert np.array_equal(label_map(files[0]), label_map(tmp_path / "run/val_00014.png"))
+    assert files[1].read_bytes() == (tmp_path / "run/val_00014.overlay.png").read_bytes()
     export(tmp_path / "run", "coco", tmp_path / "coco")
     theirs, ours = (
         json.loads((tmp_path / "coco/annotations.json").read_bytes()),
-        json.loads(coco(result.segmentation, "val_00003.jpg")),
+        json.loads(coco(result.segmentation, "val_00014.jpg")),
     )
     assert ours["annotations"] == theirs["annotations"]
     assert ours["categories"] == theirs["categories"]
@@ -423,14 +423,14 @@ def test_the_named_api_answers_with_the_masks_of_the_command_line(workspace: Wor
         named = list(client.view_api(return_format="dict")["named_endpoints"])
     run = ["segment", str(PHOTO), "--preset", "mini", "--words", WORDS, "--device", "cpu", "-o", str(tmp_path / "run")]
     assert main(run) == 0
-    assert np.array_equal(label_map(Path(labels)), label_map(tmp_path / "run/val_00003.png"))
+    assert np.array_equal(label_map(Path(labels)), label_map(tmp_path / "run/val_00014.png"))
     plain = ["segment", str(PHOTO), "--preset", "mini", "--device", "cpu"]
     flags = [f"--{name.replace('refiner', 'refine')}={value}" for name, value in chosen.items()]
     assert main([*plain, "-o", str(tmp_path / "caption")]) == 0
     assert main([*plain, "--words", WORDS, *flags, "-o", str(tmp_path / "chosen")]) == 0
-    assert np.array_equal(label_map(Path(by_caption)), label_map(tmp_path / "caption/val_00003.png"))
-    assert np.array_equal(label_map(Path(other)), label_map(tmp_path / "chosen/val_00003.png"))
-    theirs = json.loads((tmp_path / "run/val_00003.json").read_bytes())
+    assert np.array_equal(label_map(Path(by_caption)), label_map(tmp_path / "caption/val_00014.png"))
+    assert np.array_equal(label_map(Path(other)), label_map(tmp_path / "chosen/val_00014.png"))
+    theirs = json.loads((tmp_path / "run/val_00014.json").read_bytes())
     assert record["segments"] == theirs["segments"]
     assert named == ["/segment"]
 

@@ -110,5 +110,5 @@ def added(found: Segmentation, word: str, place: Place, where: NDArray[np.bool_]
     if where.shape != found.labels.shape:
         raise InputError(f"the region is {where.shape} but the label map is {found.labels.shape} pixels")
     labels = np.where(where & (found.labels == 0), found.words.index(word) + 1, found.labels)
-    told = [*found.notes.get("added", ()), {"word": word, "place": list(place)}]
-    return replace(found, labels=labels, notes={**found.notes, "added": told})
+    added = [*found.notes.get("added", ()), {"word": word, "place": list(place)}]
+    return replace(found, labels=labels, notes={**found.notes, "added": added})

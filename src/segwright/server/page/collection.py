@@ -31,7 +31,7 @@ from segwright.server.page.workspace import Request, Workspace
 from segwright.words.vocabulary import parse_words
 
 PHOTOS = 24  # of one collection
-TOGETHER = 10  # times the limits of one upload, in bytes and in pixels, is what a collection may have
+MULTIPLE = 10  # times the limits of one upload, in bytes and in pixels, is what a collection may have
 KEPT = 8  # collections on the server; the oldest are removed
 NAME = "collection-"  # of their folders within a session's
 OFFERED = tuple(name for name in FORMATS if name != "parquet")  # parquet would name the server's own folders
@@ -159,8 +159,8 @@ def bring(photos: Sequence[Path], folder: Path, limits: Limits) -> list[str]:
             bad.append(str(error))
             continue
         size, pixels = size + len(content), pixels + here
-        if size > TOGETHER * limits.megabytes * 1e6 or pixels > TOGETHER * limits.megapixels * 1e6:
-            most = f"{TOGETHER * limits.megabytes:g} MB and {TOGETHER * limits.megapixels:g} megapixels"
+        if size > MULTIPLE * limits.megabytes * 1e6 or pixels > MULTIPLE * limits.megapixels * 1e6:
+            most = f"{MULTIPLE * limits.megabytes:g} MB and {MULTIPLE * limits.megapixels:g} megapixels"
             raise InputError(f"these photos are too large together; this page takes {most} at once: choose fewer of them")
         atomic_write(_free(folder, photo), content)
     return bad

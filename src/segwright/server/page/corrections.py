@@ -94,19 +94,19 @@ def without(found: Segmentation, labels: Collection[int]) -> Segmentation:
     return replace(found, labels=np.where(np.isin(found.labels, list(labels)), 0, found.labels)) if labels else found
 
 
-def read_steps(told: Any) -> tuple[int, ...]:
+def read_steps(sent: Any) -> tuple[int, ...]:
     """The steps in what the page's script tells; others are left out."""
-    given = told.get("steps") if isinstance(told, Mapping) else None
+    given = sent.get("steps") if isinstance(sent, Mapping) else None
     return tuple(step for step in given[:STEPS] if type(step) is int) if isinstance(given, list) else ()
 
 
-def read_place(told: Any, found: Segmentation) -> tuple[int, tuple[int, ...]]:
+def read_place(sent: Any, found: Segmentation) -> tuple[int, tuple[int, ...]]:
     """The label and the place in pixels in what the page's script tells: {"label": 1, "place": [0.5, 0.25]}, shares of the photo.
 
     Raises:
         InputError: no such word, or no place in the photo.
     """
-    label, place = (told.get("label"), told.get("place")) if isinstance(told, Mapping) else (None, None)
+    label, place = (sent.get("label"), sent.get("place")) if isinstance(sent, Mapping) else (None, None)
     if type(label) is not int or not 1 <= label <= len(found.words):
         raise InputError("choose the word to which the place is to be added")
     shares = place if isinstance(place, list) and len(place) in (2, 4) else []
