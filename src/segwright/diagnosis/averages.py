@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -289,8 +290,8 @@ def files(made: Findings, facts: Mapping[str, Any]) -> dict[str, bytes]:
     content = {**facts, "tables": [asdict(t) for t in made.tables], "tests": {n: asdict(p) for n, p in made.tests.items()}}
     text = "".join(f"## {t.title}\n\n{markdown(t.head, t.rows)}\n" for t in made.tables)
     text += f"## Paired tests\n\n{markdown(TEST_HEAD, tests_as_rows(made.tests))}"
-    lines = [(i, draw_lines(series, title, x, y)) for i, (title, x, y, series) in enumerate(made.plots)]
-    drawn = {f"plot-{i}.{kind}": content for i, both in lines for kind, content in both.items()}
+    lines = [(re.sub(r"\W+", "-", title.lower()), draw_lines(series, title, x, y)) for title, x, y, series in made.plots]
+    drawn = {f"plot-{name}.{kind}": content for name, both in lines for kind, content in both.items()}
     return {"figures.json": encode_record(content), "figures.md": text.encode(), **drawn}
 
 

@@ -256,7 +256,7 @@ def test_everything_is_done_by_the_keyboard_alone(visit: Visit) -> None:
     with visit.page.expect_download() as download:
         tab_to("Label map")
         visit.page.keyboard.press("Enter")
-    assert download.value.suggested_filename == "val_00014.png"
+    assert download.value.suggested_filename == "val_00003.png"
 
 
 def test_a_region_is_dropped_and_taken_back(visit: Visit, tmp_path: Path) -> None:
