@@ -89,8 +89,7 @@ def measure(part: Part, split: str, options: argparse.Namespace) -> dict[str, An
     folders: dict[str, Path] = {}
     for run in part.runs:
         print(f"{part.title}, {split}: {run.title}", file=sys.stderr, flush=True)
-        made = _row(run, split, options, dataset, folders)
-        rows.append(made)
+        rows.append(_row(run, split, options, dataset, folders))
     if part.against in folders:
         others = [title for title in folders if title != part.against]
         for title, row in zip(others, compare([folders[t] for t in (part.against, *others)])[1:], strict=True):
@@ -107,21 +106,12 @@ def _row(run: Run, split: str, options: argparse.Namespace, dataset: Any, folder
 
     settings = dict(run.settings) | ({} if run.refine is None else {"refine": None if run.refine == "none" else run.refine})
     out = options.work / f"{options.preset}-{options.data}-{split}" / _folder(run)
-    command = [
-        "segwright",
-        "evaluate",
-        "--method",
-        run.method,
-        "--preset",
-        options.preset,
-        "--data",
-        options.data,
-        "--split",
-        split,
-    ]
+    command = ["segwright", "evaluate", "--method", run.method, "--preset", options.preset]
+    command += ["--data", options.data, "--split", split]
     command += ["--protocol", run.protocol] if run.protocol != "segwright" else []
     command += ["--only", run.only] if run.only else []
     command += ["--refine", run.refine] if run.refine else []
+    command += ["--limit", str(options.limit)] if options.limit else []
     for name, value in run.settings.items():
         command += ["--set", f"{name}={','.join(value)}"]
     row: dict[str, Any] = {"title": run.title, "command": shlex.join([*command, "-o", "REPORT"])}
@@ -177,9 +167,8 @@ def page(preset: str, contents: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _where(content: Mapping[str, Any]) -> str:
-    if "table" in content:
-        return f" ({content['table']})"
-    return f": {content['split']}"
+    place = f" ({content['table']})" if "table" in content else f": {content['split']}"
+    return place + (f", the first {content['limit']} photos" if content["limit"] else "")
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[str]:

@@ -49,7 +49,6 @@ def judge(method: Method, scenes: Iterable[tuple[Image, NDArray[np.integer]]], w
 
     Args:
         scenes: photos, (H, W, 3) uint8, and their truths, (H, W) with i + 1 for words[i]; 0 and what is above: none of them.
-
         words: what is asked for.
 
     Raises:

@@ -45,7 +45,7 @@ PARTS = ("presence", "competition", "dense", "outline", "check")
 
 @dataclass(frozen=True)
 class BestSettings:
-    """All defaults are ours, chosen on 50 (where it says so 80) training scenes with preset ``mini``.
+    """All defaults are ours, chosen on 50 training scenes with preset ``mini``, those on 80 with its networks in training.
 
     Attributes:
         confidence: 0..1: below this score a word is not found. Lower finds more, higher is surer (ours: of 0, 0.1, 0.15, 0.2).

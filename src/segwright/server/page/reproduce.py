@@ -39,12 +39,11 @@ def segment_command(result: Made) -> str:
 
 def segment_lines(result: Made) -> str:
     """Python."""
-    words = "" if result.words is None else f", words={list(result.words)!r}"
     return (
         "import segwright as sw\n"
         f"image = sw.read({result.photo!r})\n"
         f"method = {_method(result)}\n"
-        f"segmentation = method(image{words})\n"
+        f"segmentation = method(image{_given(result)})\n"
         f'sw.save(segmentation, "out/result.png", image)\n'
     )
 
@@ -72,15 +71,19 @@ def collection_command(result: Made) -> str:
 
 def collection_lines(result: Made) -> str:
     """Python."""
-    words = "" if result.words is None else f", words={list(result.words)!r}"
     return (
         "import segwright as sw\n"
         f"method = {_method(result)}\n"
-        f'for outcome in sw.segment({result.photo!r}, method, "out"{words}):\n'
+        f'for outcome in sw.segment({result.photo!r}, method, "out"{_given(result)}):\n'
         '    print(outcome.photo, outcome.error or "")\n'
         'sw.overview("out")\n'
         'sw.export("out", "coco", "coco", copy_photos=True)\n'
     )
+
+
+def _given(result: Made) -> str:
+    """The words as an argument."""
+    return "" if result.words is None else f", words={list(result.words)!r}"
 
 
 def _method(result: Made) -> str:
