@@ -101,3 +101,9 @@ def caption(rng: Generator, things: Sequence[Named], stuff: Sequence[str] = (), 
         return text
     ground = " and ".join(stuff) if rng.random() < 0.5 else stuff[-1]
     return text + " " + GROUNDS[rng.integers(len(GROUNDS))].format(ground)
+
+
+def good_caption(rng: Generator, word: str, colour: str | None, stuff: Sequence[str]) -> str:
+    """Of a clear picture of one thing: "a good picture of a red car on sand"."""
+    text = f"a good picture of {with_article(_noun(rng, Named(word, colour), 0.2))}"
+    return f"{text} on {stuff[-1]}" if stuff and rng.random() < 0.4 else text

@@ -26,17 +26,19 @@ COLOURS = {  # hue in degrees
 COLOUR_NAMES = (*COLOURS, "brown", "black", "white", "grey")
 
 
-def thing(rng: Generator, glyph: Glyph, longest: int) -> tuple[Array, Array]:
-    """(rgb, alpha) of a glyph, finished, posed and scaled to ``longest`` pixels."""
+def thing(rng: Generator, glyph: Glyph, longest: int, plain: bool = False) -> tuple[Array, Array]:
+    """(rgb, alpha) of a glyph, finished, posed and scaled to ``longest`` pixels. ``plain``: in its own colours, nothing added."""
     posed = pose(rng, picture(glyph), longest)
     values: Array = np.pad(np.asarray(posed, np.float32) / np.float32(255), ((PAD, PAD), (PAD, PAD), (0, 0)))
     rgb: Array = values[..., :3]
     alpha: Array = values[..., 3]
     if glyph.silhouette:
         rgb, alpha = fill(rng, alpha)
-    elif rng.random() >= PLAIN:
+    elif not plain and rng.random() >= PLAIN:
         rgb = RECOLOUR[rng.integers(len(RECOLOUR))](rng, rgb, alpha)
     rgb = np.clip(rgb * rng.uniform(0.8, 1.15) * rng.uniform(0.92, 1.08, 3).astype(np.float32) + rng.uniform(-0.05, 0.05), 0, 1)
+    if plain:
+        return rgb.astype(np.float32), alpha
     rgb = surface(rng, rgb, alpha)
     if rng.random() < 0.3:
         rgb, alpha = outline(rng, rgb, alpha)

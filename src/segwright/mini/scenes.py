@@ -23,7 +23,7 @@ from scipy import ndimage
 from segwright.errors import InputError
 from segwright.mini import textures
 from segwright.mini.atlas import HELD_HAND, Glyph, glyphs
-from segwright.mini.captions import Named, caption
+from segwright.mini.captions import Named, caption, good_caption
 from segwright.mini.finish import colour_name, thing
 
 SIZE = 128
@@ -37,6 +37,8 @@ MAX_COVERED = 0.25
 SMALLEST = 40  # pixels that a thing shows
 SILHOUETTE = 0.28  # of the training hands' things are filled silhouettes
 NAMED_GROUND, TWO_GROUNDS, CLUTTER = 0.7, 0.2, 0.5
+PORTRAIT_PACKS, PORTRAIT_SHAPES = ("noto", "twemoji", "fluent-emoji-flat"), 3  # hands, and names of drawings in the order of the alphabet
+PORTRAIT_SMALL, PORTRAIT_LARGE = (42, 62), (63, 108)  # longest side in pixels, each as often
 
 WORLD = json.loads(resources.files("segwright.mini").joinpath("world.json").read_text("utf8"))
 THINGS: tuple[str, ...] = tuple(WORLD["things"])
@@ -230,6 +232,38 @@ def draw(split: str, seed: int, index: int, captions: int = 3, words: tuple[str,
     named = [Named(t.word, t.colour, ((t.box[0] + t.box[2]) / 2 / SIZE, (t.box[1] + t.box[3]) / 2 / SIZE)) for t in things]
     texts = tuple(caption(rng, named, stuff, bool(clutter.any())) for _ in range(captions))
     return Scene(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), labels, instances, clutter, things, stuff, texts)
+
+
+def portrait(seed: int, index: int) -> Scene:
+    """One whole thing in its own colours on one ground: what "a good picture of" says in the U-Net's captions.
+
+    As on the web, where such words go with clear pictures; of all the ways to draw a thing few are kept, so that a small
+    U-Net can learn to paint them.
+    """
+    rng = np.random.default_rng([len(SPLITS), seed, index])
+    word = THINGS[rng.integers(len(THINGS))]
+    drawings = [g for g in pool(word, "train")[0] if g.pack in PORTRAIT_PACKS]
+    names = sorted({g.name for g in drawings})[:PORTRAIT_SHAPES]
+    drawings = [g for g in drawings if g.name in names]
+    glyph = drawings[rng.integers(len(drawings))]
+    stuff: tuple[str, ...] = ()
+    if rng.random() < NAMED_GROUND:
+        stuff = (STUFF[rng.integers(len(STUFF))],)
+        ground = textures.STUFF[stuff[0]][0](rng, SIZE)
+    else:
+        ground = np.broadcast_to(textures.any_colour(rng), (SIZE, SIZE, 3))
+    image = np.clip(ground, 0, 1).astype(np.float32)
+    low, high = PORTRAIT_SMALL if rng.random() < 0.5 else PORTRAIT_LARGE
+    rgb, alpha = thing(rng, glyph, int(rng.integers(low, high + 1)), plain=True)
+    y, x = (int(rng.integers(0, max(0, SIZE - side) + 1)) for side in alpha.shape)
+    solid = _paste(image, rgb, alpha, y, x)
+    drawn = Thing(word, glyph, colour_name(rgb, alpha > 0.5), _box(solid))
+    text = good_caption(rng, word, drawn.colour, stuff)
+    return Scene(
+        np.round(np.clip(image, 0, 1) * 255).astype(np.uint8),
+        np.where(solid, THINGS.index(word) + 1, 0).astype(np.uint8), solid.astype(np.uint8), np.zeros_like(solid),
+        (drawn,), stuff, (text,),
+    )  # fmt: skip
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

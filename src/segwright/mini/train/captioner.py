@@ -1,6 +1,7 @@
 """Stage captioner: BlipForConditionalGeneration, its vision tower started from CLIP's.
 
-Captions here are sober, so that a scene has one right answer: things by size, colour where the glyph has one, ground.
+Beside the words of the caption each patch learns which class it shows, without which the tower learns from a dozen words a scene
+what stands where. Captions here are sober, so that a scene has one right answer: things by size, colour where the glyph has one, ground.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, CLIPModel
 
 from segwright.mini.captions import listing
-from segwright.mini.scenes import THINGS
+from segwright.mini.scenes import STUFF, THINGS
 from segwright.mini.train.clip import processor
 from segwright.mini.train.data import Drawn
 from segwright.mini.train.export import save_model, start_from
+from segwright.mini.train.guide import even
 from segwright.mini.train.loop import Plan, train
-from segwright.mini.train.pictures import augment
+from segwright.mini.train.pictures import CLASSES, FIRST_STUFF, augment, cells
 from segwright.mini.train.tokens import bert_tokenizer
 
 BATCH = 64
 KEPT = 112  # patches of 256 that the vision tower sees, drawn at random ...
 ALL_FROM = 0.7  # ... until this share of the steps
+PATCHES = 0.5  # weight of the patches' classes
 
 
 def build(tokenizer: BertTokenizer, clip: CLIPModel) -> BlipForConditionalGeneration:
@@ -79,7 +82,8 @@ def sober_caption(things: list[tuple[int, str | None, list[int]]], areas: list[i
     return listing(nouns) + (f" on {stuff[-1]}" if stuff else "")
 
 
-def batch(data: Drawn, rng: Generator) -> tuple[Tensor, list[str]]:
+def batch(data: Drawn, rng: Generator) -> tuple[Tensor, list[str], Tensor]:
+    """Pixels, captions, and the class of each patch or -1 (b, patches)."""
     picks = np.sort(rng.integers(0, len(data), BATCH))
     picks = np.array([i for i in picks if data.things[i]])
     pictures = torch.from_numpy(data.images[picks]).permute(0, 3, 1, 2).float() / 255
@@ -87,18 +91,20 @@ def batch(data: Drawn, rng: Generator) -> tuple[Tensor, list[str]]:
     for i in picks:
         areas = np.bincount(data.labels[i].ravel(), minlength=256)
         texts.append(sober_caption(data.things[i], [int(areas[c + 1]) for c, _, _ in data.things[i]], data.stuff[i]))
-    return augment(pictures, rng), texts
+    grounds = [-1 if len(s) > 1 else FIRST_STUFF + STUFF.index(s[0]) if s else -1 for s in (data.stuff[i] for i in picks)]
+    return augment(pictures, rng), texts, cells(torch.from_numpy(data.labels[picks].astype(np.int64)), grounds)
 
 
-def vision_states(model: BlipForConditionalGeneration, pixels: Tensor, kept: int | None) -> Tensor:
-    """(b, patches, d); with ``kept`` that many patches drawn at random a picture."""
+def vision_states(model: BlipForConditionalGeneration, pixels: Tensor, kept: int | None) -> tuple[Tensor, Tensor]:
+    """(b, 1 + n, d) and which patches they are (b, n); with ``kept`` that many patches drawn at random a picture."""
     tower = model.vision_model
     hidden = tower.embeddings(pixels)
+    places = torch.arange(hidden.shape[1] - 1, device=hidden.device).expand(len(hidden), -1)
     if kept is not None:
-        order = torch.rand(hidden.shape[0], hidden.shape[1] - 1, device=hidden.device).argsort(1)[:, :kept] + 1
-        order = torch.cat([torch.zeros_like(order[:, :1]), order], 1)
-        hidden = torch.gather(hidden, 1, order[..., None].expand(-1, -1, hidden.shape[2]))
-    return tower.post_layernorm(tower.encoder(inputs_embeds=hidden).last_hidden_state)
+        places = torch.rand_like(places.float()).argsort(1)[:, :kept]
+        taken = torch.cat([torch.zeros_like(places[:, :1]), places + 1], 1)
+        hidden = torch.gather(hidden, 1, taken[..., None].expand(-1, -1, hidden.shape[2]))
+    return tower.post_layernorm(tower.encoder(inputs_embeds=hidden).last_hidden_state), places
 
 
 def fit(
@@ -109,23 +115,31 @@ def fit(
     clip = CLIPModel.from_pretrained(output / "clip", dtype=torch.float32)
     torch.manual_seed(seed)
     model = build(tokenizer, clip)
-    if start:  # the words' side alone: the pictures' side starts from this preset's CLIP
+    if start:
         theirs = BertTokenizer.from_pretrained(start / "captioner").get_vocab()
-        start_from(model.text_decoder, start / "captioner", (tokenizer.get_vocab(), theirs), "text_decoder.")
+        start_from(model, start / "captioner", (tokenizer.get_vocab(), theirs))
+    model.of_patch = nn.Linear(model.config.vision_config.hidden_size, len(CLASSES))
     model.to(device)
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        pixels, texts = batch(data, rng)
+        pixels, texts, classes = batch(data, rng)
         tokens = tokenizer(texts, padding=True, return_tensors="pt").to(device)
         labels = tokens.input_ids.masked_fill(tokens.attention_mask == 0, -100)
-        states = vision_states(model, pixels.to(device), KEPT if step < ALL_FROM * plan.steps else None)
+        states, places = vision_states(model, pixels.to(device), KEPT if step < ALL_FROM * plan.steps else None)
         logits = model.text_decoder(
             input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, encoder_hidden_states=states
         ).logits[:, :-1]
         value = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels[:, 1:].flatten())
         right = (logits.argmax(-1) == labels[:, 1:])[labels[:, 1:] >= 0].float().mean()
-        return value, {"right": float(right)}
+        there = torch.gather(classes.to(device), 1, places)
+        known = there >= 0
+        dense = model.of_patch(states[:, 1:][known]).float()
+        each = torch.nn.functional.cross_entropy(dense, there[known], reduction="none", label_smoothing=0.05)
+        hits = (dense.argmax(1) == there[known])[there[known] < len(THINGS)].float().mean()
+        figures = {"words": float(value.detach()), "right": float(right), "cells": float(hits)}
+        return value + PATCHES * (each * even(there)).sum(), figures
 
     notes = train("captioner", model, loss, plan, output / "training", seed=seed, adam_only=("embedding", "cls.predictions"))
+    del model.of_patch
     beside = (tokenizer, processor(BlipImageProcessor))
     return lambda: save_model(model, output / "captioner", beside), notes | {"samples": plan.steps * BATCH}

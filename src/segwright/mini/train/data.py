@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from segwright.mini.captions import Named
-from segwright.mini.scenes import SIZE, THINGS, draw
+from segwright.mini.scenes import SIZE, THINGS, draw, portrait
 
 CHUNK = 250
+PORTRAITS = "portraits"  # the split of ``scenes.portrait``
 CLUTTER = 255  # label of what is no thing of the list and no ground
 
 
@@ -41,7 +42,7 @@ def _draw_chunk(start: int, folder: Path, split: str, seed: int) -> list[dict]:
     labels = np.load(folder / "labels.npy.part", mmap_mode="r+")
     notes = []
     for i in range(start, min(start + CHUNK, len(images))):
-        scene = draw(split, seed, i)
+        scene = portrait(seed, i) if split == PORTRAITS else draw(split, seed, i)
         images[i], labels[i] = scene.image, np.where(scene.clutter, CLUTTER, scene.labels)
         things = [(THINGS.index(t.word), t.colour, t.box) for t in scene.things]
         notes.append({"things": things, "stuff": scene.stuff, "captions": scene.captions})

@@ -1,6 +1,7 @@
 """Stage diffusion: UNet2DConditionModel with its own CLIPTextModel, v-prediction on Stable Diffusion's betas.
 
-First on windows of half the side around one thing (a quarter of the cost), then on whole scenes. Beside the denoising loss the
+First on windows of half the side around one thing (a quarter of the cost), then on whole scenes. Two steps of three see
+portraits (``scenes.portrait``), whose captions alone say "a good picture of": what OVDiff asks for. Beside the denoising loss the
 features half way up are drawn towards those of the guide on the clean picture (REPA: Yu et al., "Representation Alignment for
 Generation", ICLR 2025), without which a U-Net of this size takes many times as long to tell things apart. The guide has seen
 labels, so what these features know is no evidence of what denoising alone teaches.
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +27,10 @@ from torch import Tensor, nn
 from tqdm import trange
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from segwright.mini.captions import Named, caption
+from segwright.mini.captions import Named, caption, good_caption
 from segwright.mini.scenes import SIZE, THINGS
 from segwright.mini.train import guide
-from segwright.mini.train.data import Drawn, named_things
+from segwright.mini.train.data import PORTRAITS, Drawn, named_things, render
 from segwright.mini.train.export import declare_float32, start_from
 from segwright.mini.train.loop import Plan, train
 from segwright.mini.train.pictures import normalised
@@ -39,9 +41,10 @@ FIRST_PART = 0.6  # share of the steps on windows
 BATCH, WHOLE_BATCH = 96, 24
 CELL = 4  # pixels to a latent cell
 GAMMA = 5.0  # min-SNR (Hang et al. 2023)
-ALIGNED = 0.4  # weight of the guide's part (REPA: 0.5)
+ALIGNED = 0.15  # weight of the guide's part (REPA: 0.5; 0.4 left the U-Net's own pictures without shapes)
 DROPPED = 0.1  # captions left empty, for guidance
-SCENES = 24_000  # whose latents are kept
+PORTRAITS_SEED = 0
+SCENES = 12_000  # of each kind, whose latents are kept
 
 
 class Painter(nn.Module):
@@ -81,10 +84,12 @@ def schedule() -> DDPMScheduler:
 
 
 @torch.no_grad()
-def cache_latents(data: Drawn, vae: AutoencoderKL, folder: Path, device: str, bfloat16: bool = False) -> NDArray[np.float16]:
+def cache_latents(
+    data: Drawn, vae: AutoencoderKL, folder: Path, device: str, bfloat16: bool = False, name: str = "latents"
+) -> NDArray[np.float16]:
     """Scaled latent means of the first scenes, (n, 4, S/4, S/4) float16, encoded once and kept in ``folder``."""
     count = min(SCENES, len(data))
-    file = folder / f"latents-{count}.npy"
+    file = folder / f"{name}-{count}.npy"
     if not file.is_file():
         out = np.empty((count, 4, SIZE // CELL, SIZE // CELL), np.float16)
         for i in trange(0, count, 16, desc="encoding scenes", mininterval=5):
@@ -98,17 +103,39 @@ def cache_latents(data: Drawn, vae: AutoencoderKL, folder: Path, device: str, bf
     return np.load(file)
 
 
-def window(data: Drawn, i: int, rng: Generator) -> tuple[int, int, str]:
+@dataclass(frozen=True)
+class Source:
+    """Scenes and their latents. good: portraits; small: those whose thing fits into a window."""
+
+    data: Drawn
+    latents: NDArray[np.float16]
+    good: bool
+    small: NDArray[np.int64]
+
+    def caption(self, rng: Generator, things: Sequence[Named], stuff: Sequence[str]) -> str:
+        if self.good:
+            return good_caption(rng, things[0].word, things[0].colour, stuff)
+        return caption(rng, things, stuff).replace("a good ", "a ")
+
+
+def source(data: Drawn, latents: NDArray[np.float16], good: bool) -> Source:
+    kept = range(len(latents))
+    fits = [i for i in kept if not good or max(d[2][k + 2] - d[2][k] for d in data.things[i] for k in (0, 1)) <= WINDOW * CELL]
+    return Source(data, latents, good, np.array(fits))
+
+
+def window(source: Source, i: int, rng: Generator) -> tuple[int, int, str]:
     """Corner (cells) of a window around one thing of scene i, and a caption of what it shows."""
-    things = data.things[i]
+    things = source.data.things[i]
     if not things:
         y, x = (int(v) for v in rng.integers(0, SIZE // CELL - WINDOW + 1, 2))
-        return y, x, caption(rng, (), data.stuff[i])
+        return y, x, source.caption(rng, (), source.data.stuff[i])
     chosen = int(rng.integers(len(things)))
     x0, y0, x1, y1 = (v / CELL for v in things[chosen][2])
     most = SIZE // CELL - WINDOW
-    y = int(np.clip((y0 + y1) / 2 - WINDOW / 2 + rng.uniform(-3, 3), 0, most))
-    x = int(np.clip((x0 + x1) / 2 - WINDOW / 2 + rng.uniform(-3, 3), 0, most))
+    loose = 1 if source.good else 3
+    y = int(np.clip((y0 + y1) / 2 - WINDOW / 2 + rng.uniform(-loose, loose), 0, most))
+    x = int(np.clip((x0 + x1) / 2 - WINDOW / 2 + rng.uniform(-loose, loose), 0, most))
 
     def share(box: list[int]) -> float:
         a, b, c, d = (v / CELL for v in box)
@@ -119,17 +146,19 @@ def window(data: Drawn, i: int, rng: Generator) -> tuple[int, int, str]:
         return (box[0] + box[2]) / 2 / CELL / WINDOW - x / WINDOW, (box[1] + box[3]) / 2 / CELL / WINDOW - y / WINDOW
 
     shown = [Named(THINGS[c], colour, middle(box)) for k, (c, colour, box) in enumerate(things) if k == chosen or share(box) > 0.4]
-    stuff = data.stuff[i]
-    return y, x, caption(rng, shown, stuff if len(stuff) < 2 else ())
+    stuff = source.data.stuff[i]
+    return y, x, source.caption(rng, shown, stuff if len(stuff) < 2 else ())
 
 
-def batch(data: Drawn, latents: NDArray[np.float16], rng: Generator, windows: bool) -> tuple[Tensor, Tensor, list[str]]:
+def batch(source: Source, rng: Generator, windows: bool) -> tuple[Tensor, Tensor, list[str]]:
     """Latents (b, 4, h, w), the pictures they are of (b, 3, 4h, 4w) in 0..1, captions."""
-    picks = np.sort(rng.integers(0, len(latents), BATCH if windows else WHOLE_BATCH))
+    data, latents = source.data, source.latents
     if windows:
-        corners = [window(data, i, rng) for i in picks]
+        picks = np.sort(rng.choice(source.small, BATCH))
+        corners = [window(source, i, rng) for i in picks]
     else:
-        corners = [(0, 0, caption(rng, named_things(data.things[i]), data.stuff[i])) for i in picks]
+        picks = np.sort(rng.integers(0, len(latents), WHOLE_BATCH))
+        corners = [(0, 0, source.caption(rng, named_things(data.things[i]), data.stuff[i])) for i in picks]
     side = WINDOW if windows else SIZE // CELL
     cut = [latents[i][:, y : y + side, x : x + side] for i, (y, x, _) in zip(picks, corners, strict=True)]
     shown = [
@@ -140,6 +169,16 @@ def batch(data: Drawn, latents: NDArray[np.float16], rng: Generator, windows: bo
     return torch.from_numpy(np.stack(cut)).float(), pictures, [text for _, _, text in corners]
 
 
+def _sources(data: Drawn, coder: AutoencoderKL, output: Path, device: str, bfloat16: bool) -> tuple[Source, Source]:
+    """Scenes and portraits with their latents."""
+    folder = output / "training"
+    portraits = render(folder / PORTRAITS, SCENES, PORTRAITS_SEED, PORTRAITS)
+    return (
+        source(data, cache_latents(data, coder, folder, device, bfloat16), good=False),
+        source(portraits, cache_latents(portraits, coder, folder, device, bfloat16, PORTRAITS), good=True),
+    )
+
+
 def fit(
     data: Drawn, output: Path, plan: Plan, seed: int, device: str, *, rank: int = 0, start: Path | None = None
 ) -> tuple[Callable[[], None], dict]:
@@ -148,10 +187,10 @@ def fit(
     coder = AutoencoderKL.from_pretrained(output / "vae", torch_dtype=torch.float32)
     coder.to(device, memory_format=torch.channels_last)
     if rank == 0:
-        cache_latents(data, coder, output / "training", device, plan.bfloat16)
+        _sources(data, coder, output, device, plan.bfloat16)
     if dist.is_initialized():
         dist.barrier()
-    latents = cache_latents(data, coder, output / "training", device, plan.bfloat16)
+    scenes, portraits = _sources(data, coder, output, device, plan.bfloat16)
     torch.manual_seed(seed)
     model = Painter(tokenizer)
     if start:
@@ -167,7 +206,7 @@ def fit(
     alphas = noising.alphas_cumprod.to(device)
 
     def loss(rng: Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        clean, pictures, texts = batch(data, latents, rng, windows=step < FIRST_PART * plan.steps)
+        clean, pictures, texts = batch(portraits if step % 3 else scenes, rng, windows=step < FIRST_PART * plan.steps)
         texts = ["" if rng.random() < DROPPED else text for text in texts]
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
         clean = clean.to(device, memory_format=torch.channels_last)
