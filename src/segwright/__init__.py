@@ -2,7 +2,7 @@
 
 >>> import segwright as sw
 >>> image = sw.read("street.jpg")
->>> segmentation = sw.load_method("freeseg-diff", "mini")(image, words=["dog", "car"])
+>>> segmentation = sw.load_method("best", "mini")(image, words=["dog", "car"])
 >>> sw.save(segmentation, "street.png")
 """
 

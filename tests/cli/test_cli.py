@@ -35,7 +35,7 @@ def test_segment_writes_three_files_that_agree(tmp_path: Path, capsys: pytest.Ca
     assert {s["index"]: s["area"] for s in record["segments"]} == {int(i): int((labels == i).sum()) for i in np.unique(labels) if i}
     for segment in record["segments"]:
         assert THINGS[segment["index"] - 1] == segment["word"]
-    for key in ("caption", "keywords", "candidates", "dropped", "preset", "settings", "seed", "versions"):
+    for key in ("caption", "competed", "beliefs", "not_found", "preset", "settings", "seed", "versions"):
         assert key in record
     assert "-> " in capsys.readouterr().out
 
@@ -44,7 +44,7 @@ def test_command_and_python_give_the_same_masks(tmp_path: Path) -> None:
     assert run("segment", SAMPLE, "--preset", "mini", "--words", "dog, car, apple", "--seed", 3, "-o", tmp_path) == 0
     with Image.open(tmp_path / "val_00000.png") as mask:
         written = np.asarray(mask)
-    result = sw.FreeSegDiff.load("mini", "cpu", seed=3)(sw.read(SAMPLE), ["dog", "car", "apple"])
+    result = sw.load_method("best", "mini", "cpu", seed=3)(sw.read(SAMPLE), ["dog", "car", "apple"])
     assert np.array_equal(written, result.labels)
 
 
@@ -126,7 +126,7 @@ def test_presets_lists_everything_and_path_prints_the_folder_alone(capsys: pytes
 
 
 def test_explain_writes_a_page_that_holds_its_pictures(tmp_path: Path) -> None:
-    assert run("explain", SAMPLE, "--preset", "mini", "--vocabulary", "mini", "-o", tmp_path) == 0
+    assert run("explain", SAMPLE, "--method", "freeseg-diff", "--preset", "mini", "--vocabulary", "mini", "-o", tmp_path) == 0
     page = (tmp_path / "val_00000.html").read_text("utf8")
     assert page.count("data:image/png;base64,") >= 9
     assert "http" not in page

@@ -60,7 +60,7 @@ def test_segment_with_a_bank_as_python_does(bank: Path, tmp_path: Path, capsys: 
     assert run("segment", SAMPLE, *common, "--clusters", 3) == 2
     assert "--clusters is no setting of ovdiff" in capsys.readouterr().err
     assert run("segment", SAMPLE, "--preset", "mini", "--bank", bank) == 2
-    assert "--bank is no setting of freeseg-diff" in capsys.readouterr().err
+    assert "--bank is no setting of best" in capsys.readouterr().err
 
 
 def test_words_that_the_bank_lacks_are_made_first_saying_so(bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

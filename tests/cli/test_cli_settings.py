@@ -36,7 +36,7 @@ NEEDED: dict[tuple[str, ...], tuple[object, ...]] = {
     ("check",): (),
 }
 SETS = {
-    ("segment",): ("timestep=100", "freeseg-diff has no setting 'timestep'; this is features.timestep or refine.g4seg.timestep"),
+    ("segment",): ("inner=3", "best has no setting 'inner'; this is refine.g4seg.inversion.inner"),
     ("explain",): ("clutsers=100", "did you mean clusters"),
     ("refine",): ("timestep=100", "this is g4seg.timestep"),
     ("prototypes",): ("steps=100", "this is sampling.steps"),
@@ -98,7 +98,7 @@ def spec(*arguments: str) -> MethodSpec:
 
 
 def test_flags_and_set_make_one_spec(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert spec("--clusters", "6", "--sharpen-first", "--refine", "none").settings == {
+    assert spec("--method", "freeseg-diff", "--clusters", "6", "--sharpen-first", "--refine", "none").settings == {
         "clusters": 6, "sharpen_first": True, "refine": None,
     }  # fmt: skip
     made = spec(
@@ -125,7 +125,7 @@ def test_flags_and_set_make_one_spec(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_segment_and_evaluate_as_python_does(tmp_path: Path) -> None:
-    given = ("--set", "features.kind=query", "--set", "clusters=5", "--set", "refine.crf.iterations=2")
+    given = ("--method", "freeseg-diff", "--set", "features.kind=query", "--set", "clusters=5", "--set", "refine.crf.iterations=2")
     assert main(["segment", str(PHOTO), "--words", "apple, dog", *MINI, *given, "-o", str(tmp_path / "out")]) == 0
     python = sw.load_method(
         "freeseg-diff", "mini", "cpu", features={"kind": "query"}, clusters=5, refine={"crf": {"iterations": 2}}

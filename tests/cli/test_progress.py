@@ -72,7 +72,7 @@ def test_a_terminal_shows_a_bar_with_time_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("option", "smallest"), [("40", 40), ("0", None)])
 def test_min_region(option: str, smallest: int | None, tmp_path: Path) -> None:
-    run = ["segment", str(PHOTOS[0]), "--preset", "mini", "--device", "cpu", "--words", "bottle, radio"]
+    run = ["segment", str(PHOTOS[0]), "--preset", "mini", "--device", "cpu", "--words", "bottle, radio", "--method", "freeseg-diff"]
     assert main([*run, "--min-region", option, "-o", str(tmp_path)]) == 0
     with Pillow.open(tmp_path / f"{PHOTOS[0].stem}.png") as picture:
         labels = np.asarray(picture)

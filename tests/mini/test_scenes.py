@@ -13,7 +13,7 @@ from segwright.errors import InputError
 from segwright.mini.atlas import HELD_HAND, glyphs, make_atlas, names, picture
 from segwright.mini.captions import Named, caption, listing, plural, with_article
 from segwright.mini.finish import COLOUR_NAMES, colour_name, rotate_hue, thing
-from segwright.mini.scenes import LONGEST, THINGS, draw, pool
+from segwright.mini.scenes import LONGEST, THINGS, draw, pool, portrait
 from segwright.mini.voc import CLUTTER, write_scenes
 from segwright.words.nouns import keywords
 
@@ -85,6 +85,23 @@ def test_colour_says_nothing_of_the_word() -> None:
     rng = np.random.default_rng(0)
     found = {colour_name(rgb, alpha > 0.5) for rgb, alpha in (thing(rng, glyph, 60) for _ in range(150))}
     assert len(found & set(COLOUR_NAMES)) >= 6
+
+
+def test_portraits_show_one_whole_thing_in_its_own_colours() -> None:
+    seen: dict[str, set[str]] = {}
+    for index in range(80):
+        scene = portrait(5, index)
+        (thing,) = scene.things
+        seen.setdefault(thing.word, set()).add(thing.glyph.name)
+        x0, y0, x1, y1 = thing.box
+        assert set(np.unique(scene.labels)) == {0, THINGS.index(thing.word) + 1}
+        assert 36 <= max(x1 - x0, y1 - y0) <= 116  # whole: never cut by more than the padding of a glyph
+        assert not thing.glyph.held
+        assert scene.captions[0].startswith("a good picture of a")
+        assert thing.word in scene.captions[0]
+    assert len(seen) > 15
+    assert max(map(len, seen.values())) <= 3
+    assert np.array_equal(portrait(5, 3).image, portrait(5, 3).image)
 
 
 def test_hue_turns_keep_grey_and_colours_have_names() -> None:

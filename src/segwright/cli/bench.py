@@ -14,7 +14,7 @@ from segwright.cli.options import add_set, split
 def add(commands: Any) -> None:
     command = commands.add_parser("bench", help="seconds and memory of every step on this machine, beside the floor")
     add_listed(command, PRESET_NAMES, "--preset", help="%(listed)s or a folder (default: $SEGWRIGHT_PRESET, else sd15)")
-    command.add_argument("--method", metavar="M,M", help="methods and refiners (default: freeseg-diff)")
+    command.add_argument("--method", metavar="M,M", help="methods and refiners (default: best)")
     command.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16", "auto"), default="float32")
     command.add_argument("--fast", action="store_true", help="as segwright segment --fast")

@@ -12,9 +12,7 @@ from segwright.cli.options import add_networks, networks, split
 def add(commands: Any) -> None:
     command = commands.add_parser("check", help="examine this machine and these weights on known pictures")
     add_networks(command)
-    command.add_argument(
-        "--for", dest="methods", metavar="M,M", help="methods (default: those that need no more than freeseg-diff)"
-    )
+    command.add_argument("--for", dest="methods", metavar="M,M", help="methods (default: those that need no more than best)")
     command.add_argument("--pictures", type=int, default=8, metavar="N", help="1..8 (default: 8)")
     command.add_argument("-o", "--out", metavar="REPORT", help="an HTML page, to be sent with a report of a fault")
     command.set_defaults(run=_check)

@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
     add_listed(
         command, PRESET_NAMES, "preset", nargs="?", metavar="PRESET", help="%(listed)s (default: $SEGWRIGHT_PRESET, else sd15)"
     )
-    command.add_argument("--for", dest="methods", metavar="M,M", help="methods, g4seg, emi, or all (default: freeseg-diff)")
+    command.add_argument("--for", dest="methods", metavar="M,M", help="methods, g4seg, emi, or all (default: best)")
     command.add_argument("--to", metavar="FOLDER", help="make a folder of them that works anywhere offline, as --preset FOLDER")
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="half: smaller files")
     add_single(command, ("clip", "captioner", "vit"))

@@ -101,7 +101,7 @@ def add_method(command: argparse.ArgumentParser) -> None:
     add_set(command, "any setting of the method, any number of times; segwright methods NAME lists them")
     best = command.add_argument_group("settings of best")
     best.add_argument(
-        "--confidence", type=float, metavar="C", help="0..1: lower finds more of what is named, higher is surer (default: 0.2)"
+        "--confidence", type=float, metavar="C", help="0..1: lower finds more of what is named, higher is surer (default: 0.3)"
     )
     freeseg = command.add_argument_group("settings of freeseg-diff")
     freeseg.add_argument("--clusters", type=int, metavar="K", help="regions a photo (default: 4)")

@@ -106,7 +106,8 @@ def _line(outcome: Any, options: argparse.Namespace, words: Sequence[str] | None
     quoted = f'  "{caption}"\n' if caption else ""
     names = {s["word"] for s in found}
     absent = [word for word in words or () if word not in names] if options.vocabulary is None else []  # of a benchmark most are
-    missing = [f"not found: {text}" for text in outcome.facts.get("not_found") or absent]
+    unfound = () if words is None else outcome.facts.get("not_found") or absent  # nobody asked for the caption's nouns
+    missing = [f"not found: {text}" for text in unfound]
     if not sys.stdout.isatty():
         text = "; ".join([", ".join(parts) or "nothing found", *missing])
         return f"{outcome.photo}: {text} -> {outcome.files[0]}"

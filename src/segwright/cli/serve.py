@@ -11,7 +11,7 @@ from segwright.cli.options import EPILOG, add_networks, networks, split
 def add(commands: Any) -> None:
     command = commands.add_parser("serve", help="a page in the browser: segment, explain, build prototypes, refine", epilog=EPILOG)
     add_networks(command)
-    about = "whose weights are fetched before it starts; all is every method, others' come when first used (default: freeseg-diff)"
+    about = "whose weights are fetched before it starts; all is every method, others' come when first used (default: best)"
     command.add_argument("--for", dest="methods", metavar="M,M", help=about)
     command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets others in, without a password (default: 127.0.0.1)")
     command.add_argument("--port", type=int, help="default: the first free one from 7860 on")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from segwright.methods.base import Method
 
 GROUP = "segwright.methods"  # entry points of other packages
-DEFAULT = "freeseg-diff"  # of the command line and the page
+DEFAULT = "best"  # of the command line and the page
 # Name -> module and class; the modules are heavy, so each is imported when it is asked for.
 METHODS = {
     "freeseg-diff": ("segwright.methods.freeseg_diff.method", "FreeSegDiff"),

@@ -37,7 +37,8 @@ MAX_COVERED = 0.25
 SMALLEST = 40  # pixels that a thing shows
 SILHOUETTE = 0.28  # of the training hands' things are filled silhouettes
 NAMED_GROUND, TWO_GROUNDS, CLUTTER = 0.7, 0.2, 0.5
-PORTRAIT_PACKS, PORTRAIT_SHAPES = ("noto", "twemoji", "fluent-emoji-flat"), 3  # hands, and names of drawings in the order of the alphabet
+PORTRAIT_PACKS = ("noto", "twemoji", "fluent-emoji-flat")
+PORTRAIT_SHAPES = 3  # names of drawings, the first of the alphabet
 PORTRAIT_SMALL, PORTRAIT_LARGE = (42, 62), (63, 108)  # longest side in pixels, each as often
 
 WORLD = json.loads(resources.files("segwright.mini").joinpath("world.json").read_text("utf8"))

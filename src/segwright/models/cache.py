@@ -20,7 +20,7 @@ from torch import Tensor
 MOST = 512 * 2**20  # bytes
 # Kind of network -> calls whose results depend on their arguments alone.
 CALLS = {
-    "diffusion": ("features",),
+    "diffusion": ("features", "encode"),
     "tiny_vae": (),
     "clip": ("embed_images", "embed_masked", "patch_features", "keys"),
     "captioner": ("caption", "published"),

@@ -418,7 +418,7 @@ def test_the_named_api_answers_with_the_masks_of_the_command_line(workspace: Wor
         with pytest.raises(InputError, match="cannot be served"), serving(workspace, port=int(url.rsplit(":")[-1].strip("/"))):
             pass
         by_caption, _ = client.predict(photo=handle_file(str(PHOTO)), api_name="/segment")
-        chosen = {"refiner": "pamr", "candidates": "none", "clusters": 5, "seed": 3}
+        chosen = {"method": "freeseg-diff", "refiner": "pamr", "candidates": "none", "clusters": 5, "seed": 3}
         other, _ = client.predict(photo=handle_file(str(PHOTO)), words=WORDS, **chosen, api_name="/segment")
         named = list(client.view_api(return_format="dict")["named_endpoints"])
     run = ["segment", str(PHOTO), "--preset", "mini", "--words", WORDS, "--device", "cpu", "-o", str(tmp_path / "run")]

@@ -135,6 +135,16 @@ def fuse(named: Tensor, cells: Tensor | None, share: float, cross: Tensor | None
     return mixed / mixed.sum(0).clamp(min=1e-12)
 
 
+def favour(fused: Tensor, count: int, odds: float, sharpness: float) -> Tensor:
+    """(N + M, n, n) that sums to 1: ``fused`` to the power ``sharpness``, the first ``count`` rows times ``odds``, normalised.
+
+    Who names a word says that it is likelier than what merely competes; a power above 1 lets what is well evidenced decide.
+    """
+    values = fused**sharpness
+    values = torch.cat([odds * values[:count], values[count:]])
+    return values / values.sum(0).clamp(min=1e-12)
+
+
 def carry(values: Tensor, own: Heads, rounds: int) -> Tensor:
     """(R, n, n) -> (R, m, m): multiplied by the self-attention, mean over its heads, ``rounds`` times."""
     cells = own.cells

@@ -39,7 +39,7 @@ def _beliefs(steps: Steps, settings: Any) -> str:
     return (
         f"<h2>1. Which words are there</h2><p>Caption: <q>{escape(steps.caption)}</q></p>"
         f"<table><tr>{heads}</tr>{rows}</table>"
-        f"<p>A word is found if its score, the mean of its evidence, is at least {settings.confidence:g}. "
+        f"<p>A word is found if its score, its evidence pooled as mean log-odds, is at least {settings.confidence:g}. "
         "Caption: the caption names it (1) or names what is nearest to it (0.5). Photo: CLIP on photo and crops. "
         "Dense: its strongest cells. Region: CLIP on what was cut out. CLIP chooses among the words and "
         f"{len(steps.everyone.others)} other nouns.</p>"

@@ -7,7 +7,8 @@
 4. Outline: refined by PAMR; on demand carried by self-attention first (CLIPer, iSeg).
 5. Check: CLIP on each word's masked and cropped region, against all competitors.
 
-A word's score is the mean of what was measured; below ``confidence`` it is not found. No paper has this method.
+A word's score is what was measured, pooled as mean log-odds (a logarithmic opinion pool: Genest and Zidek 1986); below
+``confidence`` it is not found. No paper has this method.
 """
 
 from __future__ import annotations
@@ -35,27 +36,32 @@ from segwright.refine.pipeline import Row, parse_refiners
 from segwright.types import Image, Scores, Segmentation, check_image
 from segwright.weights import Networks
 from segwright.words.competitors import common_nouns, others, used_part
-from segwright.words.nouns import Keyword, keywords
+from segwright.words.nouns import keywords
 from segwright.words.presence import BACKGROUND
 from segwright.words.synonyms import names_of
 from segwright.words.vocabulary import check_words
 
+SURE = 1e-3  # no evidence is taken for surer than this (ours)
 PARTS = ("presence", "competition", "dense", "outline", "check")
 
 
 @dataclass(frozen=True)
 class BestSettings:
-    """All defaults are ours, chosen on 50 training scenes with preset ``mini``, those on 80 with its networks in training.
+    """All defaults are ours, chosen on 50 to 120 training scenes with preset ``mini``.
 
     Attributes:
-        confidence: 0..1: below this score a word is not found. Lower finds more, higher is surer (ours: of 0, 0.1, 0.15, 0.2).
+        confidence: 0..1: below this score a word is not found. Lower finds more, higher is surer (ours: of 0.2, 0.25, 0.3, 0.35).
         floor: a word whose presence is below this share of ``confidence`` does not compete (ours: 0 and this did not differ).
         parts: of ``PARTS``; leaving one out switches it off (ours: all).
         noun: a noun of the caption competes if CLIP's share for it reaches this on the photo or a crop: a wrong caption takes the
             place of a word else (ours: of 0, 0.2, 0.5 and never).
-        clusters: regions that CLIP names (ours: of 4, 6, 8, 12 on 80 scenes).
-        cells: share of CLIP's own patches beside the regions' names (ours: of 0.5, 0.75 and 1).
-        mix: share of the cross-attention beside the names (ours: of 0, 0.3, 0.6, 0.8 on 80 scenes).
+        clusters: regions that CLIP names (ours: of 4, 6, 8, 12, with the networks in training).
+        seen: without words, a common noun is asked for beside the caption's if CLIP's share for it reaches this on the photo or a
+            crop (ours: SEEN).
+        cells: share of CLIP's own patches beside the regions' names (ours: of 0.5, 0.6, 0.75 and 1).
+        mix: share of the cross-attention beside the names (ours: of 0, 0.3, 0.45 and 0.6).
+        odds: how much likelier a named word is than another competitor, before the photo is seen (ours: of 1, 1.5, 2, 2.5, 4).
+        sharpness: power of the fused evidence (ours: of 0.7, 1, 1.5 and 2).
         rounds: so many times the self-attention carries the maps (ours: of 0 and 1).
         timestep: to which the photo is noised (published codes of DiffSegmenter and iSeg: 100, CLIPer 101).
         background: words that compete and name nothing; None: the preset's own, else those of ``freeseg-diff`` without words (ours:
@@ -65,13 +71,16 @@ class BestSettings:
         seed: of the noise and of k-means (ours: 0, as any other).
     """
 
-    confidence: float = 0.15
+    confidence: float = 0.3
     floor: float = 0.25
     parts: tuple[str, ...] = PARTS
     noun: float = 0.5
     clusters: int = 8
-    cells: float = 0.75
-    mix: float = 0.6
+    seen: float = 0.5
+    cells: float = 0.6
+    mix: float = 0.3
+    odds: float = 2.0
+    sharpness: float = 1.5
     rounds: int = 0
     timestep: int = 100
     background: tuple[str, ...] | None = None
@@ -84,9 +93,11 @@ class BestSettings:
         foreign = sorted(set(self.parts) - set(PARTS))
         if isinstance(self.parts, str) or foreign:
             raise InputError(f"parts must be of {', '.join(PARTS)}, got {self.parts!r}")
-        for name in ("confidence", "floor", "noun", "cells", "mix"):
+        for name in ("confidence", "floor", "noun", "seen", "cells", "mix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if self.odds <= 0 or self.sharpness <= 0:
+            raise InputError(f"odds and sharpness must be above 0, got {self.odds} and {self.sharpness}")
         if self.clusters < 1 or self.rounds < 0 or not 0 <= self.timestep <= 999:
             got = f"{self.clusters}, {self.rounds} and {self.timestep}"
             raise InputError(f"clusters must be 1 or more, rounds 0 or more and timestep in 0..999, got {got}")
@@ -166,12 +177,13 @@ class Best(Method):
         photo = check_image(image)
         vocabulary = None if words is None else check_words(words)
         caption = self.networks.captioner.caption([photo])[0]
-        found = keywords(caption)
-        vocabulary = self._open(found) if vocabulary is None else vocabulary
-        named = {k.word for k in found}
-        everyone, nouns = self._field(vocabulary, [k.word for k in found])
-        seen = self._presence(photo, everyone, [k.word for k in found])
-        prior = [_mean(_evidence(seen, i)) for i in range(len(vocabulary))] if seen else [1.0] * len(vocabulary)
+        said = [k.word for k in keywords(caption)]
+        views = self.networks.clip.embed_images(presence.crops(photo)) if self._has("presence") else None
+        vocabulary = self._open(said, views) if vocabulary is None else vocabulary
+        named = set(said)
+        everyone, nouns = self._field(vocabulary, said)
+        seen = None if views is None else self._seen(views, everyone, said)
+        prior = [pool(_evidence(seen, i)) for i in range(len(vocabulary))] if seen else [1.0] * len(vocabulary)
         least = self.settings.floor * self.settings.confidence
         believed = tuple(i for i, value in enumerate(prior) if value >= least)
         beside = nouns if seen is None else [n for n in nouns if n not in named or seen.others[n] >= self.settings.noun]
@@ -187,9 +199,14 @@ class Best(Method):
     def _has(self, part: str) -> bool:
         return part in self.settings.parts
 
-    def _open(self, found: Sequence[Keyword]) -> tuple[str, ...]:
-        """Without words: the caption's nouns, but those that name nothing."""
-        return tuple(k.word for k in found if k.word not in BACKGROUND)
+    def _open(self, said: Sequence[str], views: Tensor | None) -> tuple[str, ...]:
+        """Without words: the caption's nouns, but those that name nothing, and the common nouns that CLIP sees."""
+        nouns = [word for word in said if word not in BACKGROUND]
+        if views is None:
+            return tuple(nouns)
+        everyone, near = self._field((), said)
+        shares = self._seen(views, everyone, ()).others
+        return (*nouns, *(n for n in everyone.others if n not in near and shares[n] >= self.settings.seen))
 
     def _field(self, words: Sequence[str], nouns: Sequence[str]) -> tuple[Field, tuple[str, ...]]:
         """Everyone who competes for presence; and the caption's other nouns and background words of them."""
@@ -200,10 +217,8 @@ class Best(Method):
         common = self.networks.preset.defaults.nouns or common_nouns()
         return Field(names, (*near, *others(common, [*flat, *near]))), near
 
-    def _presence(self, photo: Image, everyone: Field, nouns: Sequence[str]) -> presence.Presence | None:
-        if not self._has("presence"):
-            return None
-        return presence.measure(self.networks.clip, photo, everyone, nouns, self.settings.templates)
+    def _seen(self, views: Tensor, everyone: Field, nouns: Sequence[str]) -> presence.Presence:
+        return presence.measure(self.networks.clip, views, everyone, nouns, self.settings.templates)
 
     def _segmented(self, photo: Image, steps: Steps) -> Steps:
         """Dense evidence and outline of the words believed."""
@@ -213,7 +228,8 @@ class Best(Method):
         shares = dense.name_regions(networks.clip, photo, regions, rows, settings.templates)
         cells = dense.name_cells(networks, photo, rows, settings.templates, len(regions)) if self._has("dense") else None
         cross = passed.cross if self._has("dense") else None
-        fused = dense.fuse(shares.T[:, regions], cells, settings.cells, cross, settings.mix)
+        joined = dense.fuse(shares.T[:, regions], cells, settings.cells, cross, settings.mix)
+        fused = dense.favour(joined, len(rows.names), settings.odds, settings.sharpness)
         carried = dense.carry(fused, passed.own, settings.rounds if self._has("outline") else 0)
         labels = [1 + i for i in steps.believed]
         values = strongest(carried, len(labels))
@@ -237,7 +253,7 @@ class Best(Method):
             share, winner = checks.get(place + 1, (0.0, ""))
             if self._has("check") and steps.carried is not None:
                 evidence["region"] = share
-            score = _mean(evidence)
+            score = pool(evidence)
             ok = place + 1 in there and score >= self.settings.confidence
             why = self._why(place, place + 1 in there, winner, steps, seen)
             beliefs.append(Belief(str(word), steps.everyone.names[place], ok, score, evidence, "" if ok else why))
@@ -293,8 +309,12 @@ def _evidence(seen: presence.Presence, place: int) -> dict[str, float]:
     return {"caption": seen.caption[place], "photo": seen.seen[place]}
 
 
-def _mean(evidence: Mapping[str, float]) -> float:
-    return sum(evidence.values()) / len(evidence) if evidence else 0.0
+def pool(evidence: Mapping[str, float]) -> float:
+    """Probabilities 0..1 -> one: the sigmoid of their mean log-odds, each brought into ``SURE`` .. 1 - ``SURE``; none: 0."""
+    if not evidence:
+        return 0.0
+    held = np.clip(np.array(list(evidence.values())), SURE, 1 - SURE)
+    return float(1 / (1 + np.exp(-np.mean(np.log(held / (1 - held))))))
 
 
 def _peak(values: Tensor) -> float:

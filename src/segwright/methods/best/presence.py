@@ -13,7 +13,8 @@ from segwright.methods.best.field import Field
 from segwright.types import Image
 from segwright.words.competitors import same
 
-NAMED, NEAREST = 1.0, 0.5  # a keyword is one of the word's names; or its nearest noun of all is one (ours)
+# A keyword is one of the word's names; its nearest noun of all is one; the caption does not say (ours).
+NAMED, NEAREST, SILENT = 0.9, 0.7, 0.5
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Presence:
     """What speaks for each of N words; (N,) floats in 0..1.
 
     Attributes:
-        caption: ``NAMED``, ``NEAREST`` or 0.
+        caption: ``NAMED``, ``NEAREST`` or ``SILENT``.
         seen: the highest share of CLIP's softmax over photo and crops.
         keyword: the caption's noun that stands for it, "" for none.
         rival: what won where the word was strongest, "" where it won itself.
@@ -50,15 +51,16 @@ def _starts(length: int, part: int) -> list[int]:
     return sorted({0, (length - part) // 2, length - part})
 
 
-def measure(clip: Any, image: Image, field: Field, keywords: Sequence[str], templates: Sequence[str]) -> Presence:
+def measure(clip: Any, views: Tensor, field: Field, keywords: Sequence[str], templates: Sequence[str]) -> Presence:
     """Caption and CLIP against the same competitors.
 
     Args:
+        views: (V, D) CLIP's unit vectors of the photo and its ``crops``.
         keywords: the caption's nouns.
         templates: prompts.
     """
     caption, stood = in_caption(clip, field, keywords)
-    shares = field.probabilities(clip, clip.embed_images(crops(image)), templates)
+    shares = field.probabilities(clip, views, templates)
     count = len(field.names)
     seen, where = shares[:, :count].max(0) if count else (torch.zeros(0), torch.zeros(0, dtype=torch.long))
     winners = shares.argmax(1).tolist()
@@ -73,7 +75,7 @@ def in_caption(clip: Any, field: Field, keywords: Sequence[str]) -> tuple[tuple[
     A keyword stands for the word of which it is a name, else for that whose name is its nearest by CLIP's text embedding,
     unless one of the others is nearer.
     """
-    values, stood = [0.0] * len(field.names), [""] * len(field.names)
+    values, stood = [SILENT] * len(field.names), [""] * len(field.names)
     owners = {same(name): i for i, names in enumerate(field.names) for name in names}
     for keyword in keywords:
         place, value = owners.get(same(keyword)), NAMED

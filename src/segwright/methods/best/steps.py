@@ -20,7 +20,7 @@ class Belief:
         word: its own name.
         used: what the networks were asked for, each of its names.
         present: it was found.
-        score: 0..1, the mean of ``evidence``.
+        score: 0..1, pooled of ``evidence``.
         evidence: "caption", "photo" (CLIP on photo and crops), "dense" (its strongest cells), "region" (the check).
         why: one sentence.
     """

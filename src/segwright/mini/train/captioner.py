@@ -1,7 +1,7 @@
 """Stage captioner: BlipForConditionalGeneration, its vision tower started from CLIP's.
 
-Beside the words of the caption each patch learns which class it shows, without which the tower learns from a dozen words a scene
-what stands where. Captions here are sober, so that a scene has one right answer: things by size, colour where the glyph has one, ground.
+Beside the words of the caption each patch learns which class it shows: a dozen words a scene say little of what stands where.
+Captions here are sober, so that a scene has one right answer: things by size, colour where the glyph has one, ground.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def batch(source: Source, rng: Generator, windows: bool) -> tuple[Tensor, Tensor
 def _sources(data: Drawn, coder: AutoencoderKL, output: Path, device: str, bfloat16: bool) -> tuple[Source, Source]:
     """Scenes and portraits with their latents."""
     folder = output / "training"
-    portraits = render(folder / PORTRAITS, SCENES, PORTRAITS_SEED, PORTRAITS)
+    portraits = render(folder / PORTRAITS, min(SCENES, len(data)), PORTRAITS_SEED, PORTRAITS)
     return (
         source(data, cache_latents(data, coder, folder, device, bfloat16), good=False),
         source(portraits, cache_latents(portraits, coder, folder, device, bfloat16, PORTRAITS), good=True),
