@@ -115,9 +115,16 @@ def test_flags_and_set_make_one_spec(monkeypatch: pytest.MonkeyPatch, capsys: py
     )
     assert made.settings == {"extractors": ("sd", "clip")}
     assert made.extras == {"clip": "clip-b32", "stuff": ("grass", "sky"), "support": {"pictures": 4}}
-    row = spec("--refine", "g4seg,crf", "--set", "refine.g4seg.timestep=100", "--set", "refine.g4seg.inversion.inner=3").settings[
-        "refine"
-    ]
+    row = spec(
+        "--method",
+        "freeseg-diff",
+        "--refine",
+        "g4seg,crf",
+        "--set",
+        "refine.g4seg.timestep=100",
+        "--set",
+        "refine.g4seg.inversion.inner=3",
+    ).settings["refine"]
     assert [type(r) for r in row] == [G4Seg, CRF]
     assert (row[0].timestep, row[0].inversion.inner, row[1].binary) == (100, 3, True)
     assert main(["segment", str(PHOTO), "--clusters", "3", "--set", "clusters=4"]) == 2
