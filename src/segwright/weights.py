@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 DEVICES = ("cpu", "cuda", "mps")
 SAMPLE = 1 << 20  # bytes
+LOADING = (*CHOICES, "fast")  # what ``segwright.load`` takes by name
 
 
 def load(
@@ -99,6 +100,11 @@ def load(
     if fast:
         chosen = faster(chosen) if diffusion in (None, *TINY_VAES) else replace(faster(chosen), tiny=False)
     return Networks(chosen, where, number_type, swapped, local_only, notify)
+
+
+def split_companions(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What ``segwright.load`` takes beside preset, device and dtype, and all other settings."""
+    return {k: v for k, v in settings.items() if k in LOADING}, {k: v for k, v in settings.items() if k not in LOADING}
 
 
 def load_controlnet(

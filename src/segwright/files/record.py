@@ -74,6 +74,11 @@ def versions() -> dict[str, str | None]:
     return {name: _version(name) for name in PACKAGES}
 
 
+def all_versions() -> dict[str, str | None]:
+    """Of the packages on whose arithmetic results depend."""
+    return versions() | {"numpy": np.__version__}
+
+
 def plain(value: Any) -> Any:
     """``value`` in JSON's own kinds: arrays become lists, NaN and infinities null, what is unknown its text."""
     if isinstance(value, str | os.PathLike):
