@@ -72,3 +72,14 @@ _JOINS: dict[str, Callable[[Any, Sequence[str]], Any]] = {
     "trace": _joined_trace,
     "explain": lambda page, words: page,
 }
+
+
+def wrap_calls(kind: type) -> None:
+    """Wrap what a method's class itself defines of ``many``, ``trace`` and ``explain``, so that these rules hold for each."""
+    for name, join in _JOINS.items():
+        if name not in vars(kind):
+            continue
+        called = _by_names(vars(kind)[name], join)
+        if name in _OWN:
+            called = _marked(called, _OWN[name])
+        setattr(kind, name, _with_images(called, several=name == "many"))

@@ -13,7 +13,7 @@ from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import all_versions, plain
 from segwright.images import as_image
-from segwright.methods.base.calls import _JOINS, _OWN, _by_names, _marked, _with_images
+from segwright.methods.base.calls import wrap_calls
 from segwright.methods.base.results import Trace
 from segwright.models.object_features import object_features
 from segwright.presets import NETWORKS, Preset
@@ -85,13 +85,7 @@ class Method(ABC):
 
     def __init_subclass__(cls, **how: Any) -> None:
         super().__init_subclass__(**how)
-        for name, join in _JOINS.items():
-            if name in vars(cls):
-                setattr(cls, name, _by_names(vars(cls)[name], join))
-            if name in _OWN and name in vars(cls):
-                setattr(cls, name, _marked(vars(cls)[name], _OWN[name]))
-            if name in vars(cls):
-                setattr(cls, name, _with_images(vars(cls)[name], several=name == "many"))
+        wrap_calls(cls)
 
     @classmethod
     def load(
