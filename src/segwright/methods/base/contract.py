@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 from segwright.errors import InputError
 from segwright.files.html import Page
@@ -27,15 +27,6 @@ from segwright.weights import Networks, load, split_companions
 Progress = Callable[[str, int, int], object]  # (word, pictures made, of so many)
 
 
-class Settings(Protocol):
-    """What the settings of every method have."""
-
-    @property
-    def refine(self) -> Any: ...
-    @property
-    def seed(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class NoSettings:
     """Of a method that has none."""
@@ -51,7 +42,7 @@ class Method(ABC):
         name: by which it is found.
         paper: where it comes from.
         protocol: how its paper measured, a key of ``segwright.evaluation.protocols.PAPERS``; None: no paper did.
-        Settings: the frozen dataclass of its settings; all have defaults.
+        Settings: the frozen dataclass of its settings, ``refine`` and ``seed`` among them; all have defaults.
         options: what ``load`` takes beside settings, and the type of each.
         without_background: settings for data sets in which every pixel has a class.
         by_data: settings that its paper has for one data set alone, by the data set's name.

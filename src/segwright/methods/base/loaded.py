@@ -9,7 +9,7 @@ from typing import Any
 from segwright.files.record import all_versions
 from segwright.methods.base.contract import Method
 
-# Of what is no method of ours.
+# What an identity says where a method of somebody's own leaves it out.
 UNKNOWN: dict[str, Any] = {"method": None, "preset": None, "device": None, "dtype": None, "settings": {}}
 
 

@@ -21,7 +21,7 @@ from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain
 from segwright.images import resize, stitch, windows
-from segwright.methods.base import Method, Trace, mean_scores, split_companions
+from segwright.methods.base import Method, Trace, mean_scores
 from segwright.methods.ovdiff import explain
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
@@ -45,7 +45,7 @@ from segwright.refine.base import Refiner
 from segwright.refine.pipeline import Row, parse_refiners, refine
 from segwright.settings import changed
 from segwright.types import Image, Scores, Segmentation, check_image
-from segwright.weights import Networks
+from segwright.weights import Networks, split_companions
 from segwright.words.prefilter import MOST, Filtered, prefilter
 from segwright.words.presence import check_rule, choose, needed
 from segwright.words.stuff import known_stuff

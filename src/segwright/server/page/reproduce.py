@@ -6,11 +6,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from segwright.methods.base import MethodSpec, split_companions
+from segwright.methods.base import MethodSpec
 from segwright.methods.ovdiff.support import SupportSettings
 from segwright.refine.pipeline import refiner_settings
 from segwright.server.page.workspace import Loading, RefineResult, Result
 from segwright.settings import read_settings
+from segwright.weights import split_companions
 
 
 class Made(Protocol):

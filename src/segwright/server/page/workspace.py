@@ -16,7 +16,7 @@ import numpy as np
 from segwright.errors import InputError, SegwrightError
 from segwright.files.coarse_masks import parse_words_map, read_coarse
 from segwright.methods import DEFAULT, find_method, list_methods
-from segwright.methods.base import Method, MethodSpec, Trace, settings_known, split_companions
+from segwright.methods.base import Method, MethodSpec, Trace, settings_known
 from segwright.methods.best.method import Best
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import banks_folder
@@ -30,7 +30,7 @@ from segwright.server.page.uploads import Limits
 from segwright.server.page.work import Job
 from segwright.settings import read_settings
 from segwright.types import Image, Scores, Segmentation
-from segwright.weights import Networks, load
+from segwright.weights import Networks, load, split_companions
 from segwright.words.vocabulary import parse_words
 
 Loading = tuple[str, str | None, str, Mapping[str, str]]  # preset, device, dtype, single networks
