@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segwright.errors import InputError
+from segwright.methods.base import Progress
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import ovdiff_networks
-from segwright.methods.ovdiff.support import Progress, SupportSettings, make_words, open_bank, support_from
+from segwright.methods.ovdiff.support import SupportSettings, make_words, open_bank, support_from
 from segwright.words.vocabulary import check_words
 
 

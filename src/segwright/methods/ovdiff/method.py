@@ -21,7 +21,7 @@ from segwright.errors import InputError
 from segwright.files.html import Page
 from segwright.files.record import plain
 from segwright.images import resize, stitch, windows
-from segwright.methods.base import Method, Trace, mean_scores
+from segwright.methods.base import Method, Progress, Trace, mean_scores
 from segwright.methods.ovdiff import explain
 from segwright.methods.ovdiff.bank import Bank
 from segwright.methods.ovdiff.default_bank import default_bank, ovdiff_networks
@@ -31,7 +31,6 @@ from segwright.methods.ovdiff.proposals import proposal_networks
 from segwright.methods.ovdiff.prototypes import INSTANCE, PART, WHOLE, Prototypes, match, standardised, without_stuff
 from segwright.methods.ovdiff.steps import Matching, Steps
 from segwright.methods.ovdiff.support import (
-    Progress,
     SupportSettings,
     WordPrototypes,
     make_words,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from segwright.errors import InputError
 from segwright.files.disk import atomic_write, synced
+from segwright.methods.base import Progress
 from segwright.methods.ovdiff.attribution import attribution_masks, proposal_masks
 from segwright.methods.ovdiff.averaging import PARTS, build_sides
 from segwright.methods.ovdiff.bank import Bank, Entry, read_tensors, write_tensors
@@ -33,7 +34,6 @@ from segwright.types import SEEDS, Image, check_seed
 from segwright.weights import Networks
 
 Proposer = Callable[[Networks, Sequence[Image]], list[Tensor]]
-Progress = Callable[[str, int, int], object]
 STEP = 10_000  # seeds between two banks' pictures: seed s makes picture i from s * STEP + i
 SIDES = ("foreground", "background")
 
