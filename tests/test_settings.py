@@ -224,6 +224,11 @@ def test_values_as_texts() -> None:
     assert json.loads(as_text(("a, b", "c"))) == ["a, b", "c"]
 
 
+@pytest.mark.parametrize("value", [(), ("a",), ("a", "b"), ("a, b", "c"), ("[a]",), (" a",), ("",), ("a", ""), ("None",), None])
+def test_texts_are_read_as_they_were(value: Any) -> None:
+    assert read_settings([f"several={as_text(value)}"], {"several": tuple[str, ...] | None}, "x") == {"several": value}
+
+
 def test_dictionaries_are_taken_where_settings_hold_settings() -> None:
     from segwright.methods.freeseg_diff.method import FreeSegDiffSettings
     from segwright.methods.ovdiff.support import SupportSettings

@@ -21,6 +21,7 @@ from segwright.errors import InputError
 Tree = Mapping[str, Any]  # name -> annotation, or another tree
 NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "several values, joined by commas"}
 WORDS = {int: "integer", float: "number", bool: "true/false", str: "text"}  # in lists
+NONE = ("none", "null")  # how a text says that a setting has no value
 HEADS = re.compile(r"(Raises|Returns|Args|Yields):$")
 ENTRY = re.compile(r"(\w+(?:, \w+)*): (.*)")
 
@@ -128,7 +129,7 @@ def _put(out: dict[str, Any], path: str, text: str, tree: Tree, owner: str) -> N
 
 def _read(text: str, hint: Any, path: str) -> Any:
     members = _members(hint)
-    if type(None) in members and text.lower() in ("none", "null"):
+    if type(None) in members and text.lower() in NONE:
         return None
     inner = _inner(hint)
     if inner is not None:
@@ -157,9 +158,13 @@ def _value(text: str, hint: Any) -> Any:
     return MISSING
 
 
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _several(text: str, hint: Any) -> Any:
     try:
-        items = json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+        items = json.loads(text) if text.startswith("[") else _parts(text)
         if text.startswith("["):
             return fitted(items, hint, "")
     except (ValueError, InputError):
@@ -326,12 +331,15 @@ def _attributes(kind: type) -> dict[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """A value as ``--set`` takes it."""
+    """A value as ``--set`` takes it, and reads it again as it was."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        plain = all(isinstance(item, str | int | float) and "," not in str(item) for item in value)
-        return ",".join(map(str, value)) if plain else json.dumps(value, ensure_ascii=False)
+        items = [as_text(item) for item in value]
+        joined = ",".join(items)
+        # In JSON what commas would tear apart, spaces or nothing would be lost of, or another kind of value would be read from.
+        plain = _parts(joined) == items and not joined.startswith("[") and joined.lower() not in NONE
+        return joined if plain and not any(isinstance(item, tuple) for item in value) else json.dumps(value, ensure_ascii=False)
     return str(value)
 
 
