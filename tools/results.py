@@ -21,6 +21,7 @@ from segwright.evaluation import tables
 from segwright.evaluation.report import percent
 from segwright.files.disk import atomic_write, synced
 from segwright.files.record import encode_record
+from segwright.settings import as_text
 
 HOME = Path(__file__).resolve().parents[1]
 PAGES = HOME / "docs/results"
@@ -102,31 +103,43 @@ def measure(part: Part, split: str, options: argparse.Namespace) -> dict[str, An
 def _row(run: Run, split: str, options: argparse.Namespace, dataset: Any, folders: dict[str, Path]) -> dict[str, Any]:
     from segwright.errors import SegwrightError
     from segwright.evaluation.run import evaluate
-    from segwright.methods.base import MethodSpec
 
-    settings = dict(run.settings) | ({} if run.refine is None else {"refine": None if run.refine == "none" else run.refine})
     out = options.work / f"{options.preset}-{options.data}-{split}" / _folder(run)
-    command = ["segwright", "evaluate", "--method", run.method, "--preset", options.preset]
-    command += ["--data", options.data, "--split", split]
-    command += ["--protocol", run.protocol] if run.protocol != "segwright" else []
-    command += ["--only", run.only] if run.only else []
-    command += ["--refine", run.refine] if run.refine else []
-    command += ["--limit", str(options.limit)] if options.limit else []
-    for name, value in run.settings.items():
-        command += ["--set", f"{name}={','.join(value)}"]
-    row: dict[str, Any] = {"title": run.title, "command": shlex.join([*command, "-o", "REPORT"])}
+    row: dict[str, Any] = {"title": run.title, "command": shlex.join(command(run, split, options))}
     if run.method in options.leave_out.split(","):
         return row | {"missing": "not run yet"}
     try:
-        spec = MethodSpec(run.method, options.preset, options.device, options.dtype, settings)
         only: Any = run.only
-        report = evaluate(spec, dataset, out, run.protocol, options.limit, only=only, progress=None).content
+        report = evaluate(spec(run, options), dataset, out, run.protocol, options.limit, only=only, progress=None).content
     except SegwrightError as error:
         return row | {"missing": str(error)}
     folders[run.title] = out
     kept = {name: [report[name], *report["intervals"][name]] for name in report["intervals"]}
     about = {"photos": report["photos"], "seconds": report["timing"]["seconds_per_photo"], "networks": report["run"]["networks"]}
     return row | {"measure": report["measure"], "figures": kept, **about}
+
+
+def spec(run: Run, options: argparse.Namespace) -> Any:
+    """The method that is measured, as a ``MethodSpec``."""
+    from segwright.methods.base import MethodSpec
+
+    refine = {} if run.refine is None else {"refine": None if run.refine == "none" else run.refine}
+    return MethodSpec(run.method, options.preset, options.device, options.dtype, {**run.settings, **refine})
+
+
+def command(run: Run, split: str, options: argparse.Namespace) -> list[str]:
+    """``segwright evaluate`` as it measures the same again; where the data set and the report lie is left to whoever does."""
+    parts = ["segwright", "evaluate", "--method", run.method, "--preset", options.preset]
+    parts += ["--device", options.device] if options.device else []
+    parts += ["--dtype", options.dtype] if options.dtype != "float32" else []
+    parts += ["--data", options.data, *(["--root", "DIR"] if options.root else []), "--split", split]
+    parts += ["--protocol", run.protocol] if run.protocol != "segwright" else []
+    parts += ["--only", run.only] if run.only else []
+    parts += ["--refine", run.refine] if run.refine else []
+    parts += ["--limit", str(options.limit)] if options.limit else []
+    for name, value in run.settings.items():
+        parts += ["--set", f"{name}={as_text(value)}"]
+    return [*parts, "-o", "REPORT"]
 
 
 def _folder(run: Run) -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import results
+
+from segwright.cli import parser
+from segwright.cli.options import method_spec
+from segwright.methods.best.method import PARTS
 
 
 def figures(value: float) -> dict[str, Any]:
@@ -75,6 +81,31 @@ def test_a_part_is_measured_with_differences_and_reasons(tmp_path: Path, monkeyp
     assert second["difference"][0] == pytest.approx(second["figures"]["right"][0] - first["figures"]["right"][0])
     assert "--only one" in first["command"]
     assert ("missing" in third) != ("figures" in third)
+
+
+RUNS = [run for part in results.parts().values() for run in part.runs]
+FEW = results.Run(
+    "two parts, with a template of two commas", "best", settings={"parts": ("presence", "dense"), "templates": ("a {}, b, c",)}
+)
+
+
+@pytest.mark.parametrize("run", [*RUNS, FEW], ids=lambda run: f"{run.title} {run.method} {run.protocol} {run.only}")
+def test_a_recorded_command_has_the_settings_that_were_measured(run: results.Run) -> None:
+    options = argparse.Namespace(preset="mini", data="mini", root=None, limit=100, device="cpu", dtype="bfloat16")
+    program, *arguments = shlex.split(shlex.join(results.command(run, "held", options)))
+    given = parser().parse_args(arguments)
+    read, measured = method_spec(given), results.spec(run, options)
+    assert program == "segwright"
+    assert (given.data, given.split, given.limit, given.protocol, given.only) == ("mini", "held", 100, run.protocol, run.only)
+    assert (read.name, read.preset, read.device, read.dtype) == (run.method, "mini", "cpu", "bfloat16")
+    assert read.kind.checked(read.settings) == measured.kind.checked(measured.settings)
+
+
+def test_the_parts_of_best_that_were_left_out_are_read_from_their_command() -> None:
+    options = argparse.Namespace(preset="mini", data="mini", root=None, limit=None, device=None, dtype="float32")
+    read = [method_spec(parser().parse_args(results.command(run, "val", options)[1:])) for run in results.parts()["best"].runs]
+    found = [spec.kind.checked(spec.settings).parts for spec in read]
+    assert found == [PARTS, *(tuple(p for p in PARTS if p != left) for left in PARTS)]
 
 
 def test_unknown_parts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
