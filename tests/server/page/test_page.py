@@ -197,6 +197,7 @@ REQUESTS = {
     "unrefined": Request(WORDS, settings={"refine": "none"}),
     "maskclip": Request('banana, it\'s a "car"', "maskclip", {"refine": "crf", "clusters": 9}),
     "ovdiff": Request("banana", "ovdiff", {"background": "threshold"}, "tiny"),
+    "typed": Request("banana, sofa", "best", {"refine": "none", "seed": 1}, more="parts=presence, dense\nseed=2"),
 }
 
 

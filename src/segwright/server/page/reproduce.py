@@ -33,8 +33,9 @@ def segment_command(result: Made) -> str:
     parts = ["segwright", "segment", result.photo, *_words(result.words), "--method", spec.name]
     single, options = split_companions(spec.extras)
     parts += _networks(spec.preset, spec.device, spec.dtype, single)
+    typed = {text.partition("=")[0].strip() for text in result.texts}  # replace what was chosen, and a command takes neither twice
     for name, value in [*spec.settings.items(), *options.items()]:
-        parts += _flag(name, value)
+        parts += [] if name in typed else _flag(name, value)
     return shlex.join([*parts, *_set(result.texts), "-o", "out"])
 
 
