@@ -85,7 +85,7 @@ def schedule() -> DDPMScheduler:
 
 @torch.no_grad()
 def cache_latents(
-    data: Drawn, vae: AutoencoderKL, folder: Path, device: str, bfloat16: bool = False, name: str = "latents"
+    data: Drawn, vae: AutoencoderKL, folder: Path, device: str, bfloat16: bool = False, *, name: str = "latents"
 ) -> NDArray[np.float16]:
     """Scaled latent means of the first scenes, (n, 4, S/4, S/4) float16, encoded once and kept in ``folder``."""
     count = min(SCENES, len(data))
@@ -175,7 +175,7 @@ def _sources(data: Drawn, coder: AutoencoderKL, output: Path, device: str, bfloa
     portraits = render(folder / PORTRAITS, min(SCENES, len(data)), PORTRAITS_SEED, PORTRAITS)
     return (
         source(data, cache_latents(data, coder, folder, device, bfloat16), good=False),
-        source(portraits, cache_latents(portraits, coder, folder, device, bfloat16, PORTRAITS), good=True),
+        source(portraits, cache_latents(portraits, coder, folder, device, bfloat16, name=PORTRAITS), good=True),
     )
 
 
