@@ -39,7 +39,7 @@ SILHOUETTE = 0.28  # of the training hands' things are filled silhouettes
 NAMED_GROUND, TWO_GROUNDS, CLUTTER = 0.7, 0.2, 0.5
 PORTRAIT_PACKS = ("noto", "twemoji", "fluent-emoji-flat")
 PORTRAIT_SHAPES = 3  # names of drawings, the first of the alphabet
-PORTRAIT_SMALL, PORTRAIT_LARGE = (42, 62), (63, 108)  # longest side in pixels, each as often
+PORTRAIT = (42, 62)  # longest side in pixels
 
 WORLD = json.loads(resources.files("segwright.mini").joinpath("world.json").read_text("utf8"))
 THINGS: tuple[str, ...] = tuple(WORLD["things"])
@@ -254,8 +254,7 @@ def portrait(seed: int, index: int) -> Scene:
     else:
         ground = np.broadcast_to(textures.any_colour(rng), (SIZE, SIZE, 3))
     image = np.clip(ground, 0, 1).astype(np.float32)
-    low, high = PORTRAIT_SMALL if rng.random() < 0.5 else PORTRAIT_LARGE
-    rgb, alpha = thing(rng, glyph, int(rng.integers(low, high + 1)), plain=True)
+    rgb, alpha = thing(rng, glyph, int(rng.integers(PORTRAIT[0], PORTRAIT[1] + 1)), plain=True)
     y, x = (int(rng.integers(0, max(0, SIZE - side) + 1)) for side in alpha.shape)
     solid = _paste(image, rgb, alpha, y, x)
     drawn = Thing(word, glyph, colour_name(rgb, alpha > 0.5), _box(solid))

@@ -105,23 +105,16 @@ def cache_latents(
 
 @dataclass(frozen=True)
 class Source:
-    """Scenes and their latents. good: portraits; small: those whose thing fits into a window."""
+    """Scenes and their latents. good: portraits, whose thing fits into a window."""
 
     data: Drawn
     latents: NDArray[np.float16]
     good: bool
-    small: NDArray[np.int64]
 
     def caption(self, rng: Generator, things: Sequence[Named], stuff: Sequence[str]) -> str:
         if self.good:
             return good_caption(rng, things[0].word, things[0].colour, stuff)
         return caption(rng, things, stuff).replace("a good ", "a ")
-
-
-def source(data: Drawn, latents: NDArray[np.float16], good: bool) -> Source:
-    kept = range(len(latents))
-    fits = [i for i in kept if not good or max(d[2][k + 2] - d[2][k] for d in data.things[i] for k in (0, 1)) <= WINDOW * CELL]
-    return Source(data, latents, good, np.array(fits))
 
 
 def window(source: Source, i: int, rng: Generator) -> tuple[int, int, str]:
@@ -153,11 +146,10 @@ def window(source: Source, i: int, rng: Generator) -> tuple[int, int, str]:
 def batch(source: Source, rng: Generator, windows: bool) -> tuple[Tensor, Tensor, list[str]]:
     """Latents (b, 4, h, w), the pictures they are of (b, 3, 4h, 4w) in 0..1, captions."""
     data, latents = source.data, source.latents
+    picks = np.sort(rng.integers(0, len(latents), BATCH if windows else WHOLE_BATCH))
     if windows:
-        picks = np.sort(rng.choice(source.small, BATCH))
         corners = [window(source, i, rng) for i in picks]
     else:
-        picks = np.sort(rng.integers(0, len(latents), WHOLE_BATCH))
         corners = [(0, 0, source.caption(rng, named_things(data.things[i]), data.stuff[i])) for i in picks]
     side = WINDOW if windows else SIZE // CELL
     cut = [latents[i][:, y : y + side, x : x + side] for i, (y, x, _) in zip(picks, corners, strict=True)]
@@ -174,8 +166,8 @@ def _sources(data: Drawn, coder: AutoencoderKL, output: Path, device: str, bfloa
     folder = output / "training"
     portraits = render(folder / PORTRAITS, min(SCENES, len(data)), PORTRAITS_SEED, PORTRAITS)
     return (
-        source(data, cache_latents(data, coder, folder, device, bfloat16), good=False),
-        source(portraits, cache_latents(portraits, coder, folder, device, bfloat16, name=PORTRAITS), good=True),
+        Source(data, cache_latents(data, coder, folder, device, bfloat16), good=False),
+        Source(portraits, cache_latents(portraits, coder, folder, device, bfloat16, name=PORTRAITS), good=True),
     )
 
 
