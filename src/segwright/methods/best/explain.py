@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segwright.files.colors import color
 from segwright.files.html import Page, colour_regions, enlarged, figure, image_bytes
 from segwright.files.overlay import overlay
+from segwright.methods.best.presence import NAMED, NEAREST, SILENT
 from segwright.methods.best.steps import Belief, Steps
-from segwright.models.clip_dense import min_max
 from segwright.refine.g4seg.explain import heat
 from segwright.types import Image, Scores, Segmentation
 
@@ -40,7 +41,8 @@ def _beliefs(steps: Steps, settings: Any) -> str:
         f"<h2>1. Which words are there</h2><p>Caption: <q>{escape(steps.caption)}</q></p>"
         f"<table><tr>{heads}</tr>{rows}</table>"
         f"<p>A word is found if its score, its evidence pooled as mean log-odds, is at least {settings.confidence:g}. "
-        "Caption: the caption names it (1) or names what is nearest to it (0.5). Photo: CLIP on photo and crops. "
+        f"Caption: it names the word ({NAMED:g}), names what is nearest to it ({NEAREST:g}) or is silent ({SILENT:g}). "
+        "Photo: CLIP on photo and crops. "
         "Dense: its strongest cells. Region: CLIP on what was cut out. CLIP chooses among the words and "
         f"{len(steps.everyone.others)} other nouns.</p>"
     )
@@ -63,7 +65,7 @@ def _competition(steps: Steps) -> str:
     if steps.passed is None:
         return "<h2>2. Competition</h2><p>No word is believed to be in the photo: all is unlabelled.</p>"
     names = ", ".join(f"<b>{escape(t)}</b>" if i < len(steps.believed) else escape(t) for i, t in enumerate(steps.competing.titles))
-    return f"<h2>2. Competition</h2><p>Words that are believed (bold), the caption's other nouns, background words: {names}.</p>"
+    return f"<h2>2. Competition</h2><p>Words that may be there (bold), the caption's other nouns, background words: {names}.</p>"
 
 
 def _maps(image: Image, steps: Steps) -> str:
@@ -87,12 +89,16 @@ def _of_cells(titles: Sequence[str], cells: Tensor | None) -> str:
 
 def _region(shares: Tensor, titles: Sequence[str], number: int) -> str:
     order = shares.argsort(descending=True)[:3].tolist()
-    return f"<li>region {number + 1}: {escape(', '.join(f'{titles[i]} {float(shares[i]):.0%}' for i in order))}</li>"
+    swatch = '<span style="color:rgb({},{},{})">&#9632;</span>'.format(*color(number + 1))
+    return f"<li>{swatch} region {number + 1}: {escape(', '.join(f'{titles[i]} {float(shares[i]):.0%}' for i in order))}</li>"
 
 
 def _row_of(titles: Sequence[str], maps: Tensor) -> str:
+    if not len(maps):
+        return ""
     shown = [
-        figure(image_bytes(enlarged(heat(min_max(m)), SIDE)), escape(t), safe=True) for t, m in zip(titles, maps, strict=False)
+        figure(image_bytes(enlarged(heat(m), SIDE)), escape(t), safe=True)
+        for t, m in zip(titles, maps / maps.max().clamp(min=1e-6), strict=False)  # one scale, so that maps compare
     ]
     return "".join(shown[:SHOWN])
 

@@ -283,6 +283,11 @@ class Best(Method):
             return f"CLIP takes its region for {winner}"
         return "the evidence is weak"
 
+    def _short_of(self, belief: Belief) -> str:
+        """By how much a word's score falls short; nothing where it does not."""
+        least = self.settings.confidence
+        return f"best evidence {belief.score:.2f} of {least:.2f}: " if belief.score < least else ""
+
     def finish(self, steps: Steps) -> Segmentation:
         """The result with its notes."""
         notes = {
@@ -291,11 +296,7 @@ class Best(Method):
             "competed": list(steps.competing.titles),
             "confidence": self.settings.confidence,
             "beliefs": [asdict(belief) for belief in steps.beliefs],
-            "not_found": [
-                f"{b.word} (best evidence {b.score:.2f} of {self.settings.confidence:.2f}: {b.why})"
-                for b in steps.beliefs
-                if not b.present
-            ],
+            "not_found": [f"{b.word} ({self._short_of(b)}{b.why})" for b in steps.beliefs if not b.present],
             "preset": self.networks.preset.name,
             "settings": asdict(self.settings),
             "seed": self.settings.seed,
