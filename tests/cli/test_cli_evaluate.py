@@ -17,7 +17,7 @@ def test_evaluate_and_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     report = json.loads((tmp_path / "a/report.json").read_text("utf8"))
     assert f"miou: {100 * report['miou']:.2f}" in said
-    assert report["run"]["settings"]["refine"] == "pamr"
+    assert report["run"]["settings"]["refine"] == "pamr,specks"
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     assert capsys.readouterr().out.count("best") == 2
 

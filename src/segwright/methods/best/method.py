@@ -4,7 +4,7 @@
 2. Competition: the words believed, the caption's other nouns, background words.
 3. Dense evidence: regions of self-attention that CLIP names (FreeSeg-Diff), CLIP's own patches (SCLIP) and cross-attention to
    all words (DiffSegmenter), from one U-Net pass.
-4. Outline: refined by PAMR; on demand carried by self-attention first (CLIPer, iSeg).
+4. Outline: refined by PAMR, specks taken out; on demand carried by self-attention first (CLIPer, iSeg).
 5. Check: CLIP on each word's masked and cropped region, against all competitors.
 
 A word's score is what was measured, pooled as mean log-odds (a logarithmic opinion pool: Genest and Zidek 1986); below
@@ -67,7 +67,7 @@ class BestSettings:
         background: words that compete and name nothing; None: the preset's own, else those of ``freeseg-diff`` without words (ours:
             not varied).
         templates: prompts (FreeSeg-Diff's published code: bare names).
-        refine: refiners, joined by commas, or None (ours: of None, "crf" and this).
+        refine: refiners, joined by commas, or None (ours: of None, "crf", "pamr" and this).
         seed: of the noise and of k-means (ours: 0, as any other).
     """
 
@@ -85,7 +85,7 @@ class BestSettings:
     timestep: int = 100
     background: tuple[str, ...] | None = None
     templates: tuple[str, ...] = ("{}",)
-    refine: Row = "pamr"
+    refine: Row = "pamr,specks"
     seed: int = 0
 
     def __post_init__(self) -> None:
