@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -109,8 +110,7 @@ class Meter:
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Operations are counted; seconds mean nothing meanwhile."""
-        attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch's own table lacks it
-        with FlopCounterMode(display=False, custom_mapping={attention: _attention}) as self._counter:
+        with FlopCounterMode(display=False, custom_mapping=_missing()) as self._counter:
             yield
         self._counter = None
 
@@ -121,6 +121,18 @@ class Meter:
 
     def _counted(self) -> int:
         return 0 if self._counter is None else int(self._counter.get_total_flops())
+
+
+def _missing() -> dict[Any, Callable[..., int]]:
+    """Operations that torch's own table lacks."""
+    found: dict[Any, Callable[..., int]] = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+    if torch.backends.mkldnn.is_available():
+        found[torch.ops.mkldnn._linear_pointwise] = _linear
+    return found
+
+
+def _linear(rows: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(rows) * int(weight[0])
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
