@@ -86,7 +86,7 @@ def test_segment_and_why(visit: Visit, tmp_path: Path) -> None:
     assert visit.panel.locator(".sw-figure").evaluate("e => getComputedStyle(e).getPropertyValue('--cover')").strip() == "0.7"
     visit.panel.locator(".sw-opacity").fill("0.5")
     facts = visit.panel.locator(".sw-facts").inner_text()
-    assert all(told in facts for told in ("Preset: mini", "Method: freeseg-diff", "Seconds: "))
+    assert all(told in facts for told in ("Preset: mini", "Method: best", "Seconds: "))
     visit.page.wait_for_function(
         "() => ![...document.querySelectorAll('button')].some(b => b.textContent.includes('Label map') && b.disabled)"
     )
@@ -271,8 +271,8 @@ def test_two_sessions_do_not_meet(browser: playwright.Browser, url: str, tmp_pat
     for visitor, photo in ((one, PHOTO), (two, OTHER)):
         visitor.wait(".sw-figure")
         assert photo.name in visitor.panel.locator(".sw-code pre").first.text_content()
-    assert set(one.words()) - {"unlabelled"} == set(WORDS.split(", "))
-    assert set(two.words()) - {"unlabelled"} == set(OTHER_WORDS.split(", "))
+    assert set() < set(one.words()) - {"unlabelled"} <= set(WORDS.split(", "))
+    assert set() < set(two.words()) - {"unlabelled"} <= set(OTHER_WORDS.split(", "))
     one.leave()
     two.leave()
 

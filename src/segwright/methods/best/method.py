@@ -177,12 +177,12 @@ class Best(Method):
         photo = check_image(image)
         vocabulary = None if words is None else check_words(words)
         caption = self.networks.captioner.caption([photo])[0]
-        said = [k.word for k in keywords(caption)]
+        spoken = [k.word for k in keywords(caption)]
         views = self.networks.clip.embed_images(presence.crops(photo)) if self._has("presence") else None
-        vocabulary = self._open(said, views) if vocabulary is None else vocabulary
-        named = set(said)
-        everyone, nouns = self._field(vocabulary, said)
-        seen = None if views is None else self._seen(views, everyone, said)
+        vocabulary = self._open(spoken, views) if vocabulary is None else vocabulary
+        named = set(spoken)
+        everyone, nouns = self._field(vocabulary, spoken)
+        seen = None if views is None else self._seen(views, everyone, spoken)
         prior = [pool(_evidence(seen, i)) for i in range(len(vocabulary))] if seen else [1.0] * len(vocabulary)
         least = self.settings.floor * self.settings.confidence
         believed = tuple(i for i, value in enumerate(prior) if value >= least)
@@ -199,12 +199,12 @@ class Best(Method):
     def _has(self, part: str) -> bool:
         return part in self.settings.parts
 
-    def _open(self, said: Sequence[str], views: Tensor | None) -> tuple[str, ...]:
+    def _open(self, spoken: Sequence[str], views: Tensor | None) -> tuple[str, ...]:
         """Without words: the caption's nouns, but those that name nothing, and the common nouns that CLIP sees."""
-        nouns = [word for word in said if word not in BACKGROUND]
+        nouns = [word for word in spoken if word not in BACKGROUND]
         if views is None:
             return tuple(nouns)
-        everyone, near = self._field((), said)
+        everyone, near = self._field((), spoken)
         shares = self._seen(views, everyone, ()).others
         return (*nouns, *(n for n in everyone.others if n not in near and shares[n] >= self.settings.seen))
 

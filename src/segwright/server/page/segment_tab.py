@@ -72,7 +72,7 @@ def build(page: Page) -> SegmentTab:
         with gr.Column(scale=1, min_width=300):
             photo, _ = photo_input(page)
             words = gr.Textbox(
-                label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: the caption names it."
+                label="Words", placeholder="dog, sofa", info="What to look for, separated by commas. None: what is in the photo."
             )
             start, stop = buttons("Segment")
             method = method_input(page)
