@@ -131,7 +131,7 @@ def _table(options: argparse.Namespace) -> int:
         controlnet=options.controlnet,
         **networks(options),
     )
-    print(text(options.name, lines), end="")
+    print(text(options.name, lines, options.settings), end="")
     return 0
 
 
