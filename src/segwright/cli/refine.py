@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     add_set(command, "any setting of a refiner, any number of times: g4seg.timestep=100, crf.iterations=5")
     add_g4seg(command)
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
-    command.set_defaults(run=_refine)
+    command.set_defaults(run=_refine, resumes=True)
 
 
 def add_mask_words(command: argparse.ArgumentParser) -> None:
