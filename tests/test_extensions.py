@@ -150,6 +150,9 @@ def test_a_method_runs_with_its_settings(method: str, tmp_path: Path) -> None:
     labels = segment(tmp_path / "run", "--set", "share=0.25", method=method)
     assert labels[:, :30].all()
     assert not labels[:, 34:].any()
+    told = json.loads((tmp_path / "run/val_00000.json").read_text("utf8"))
+    assert (told["method"], told["preset"], told["seed"]) == ("toy", "mini", 0), "though its notes are empty"
+    assert told["settings"] == {"share": 0.25, "seed": 0, "refine": None}
     python = sw.load_method(method, "mini", "cpu", share=0.25)(sw.read(PHOTO), ["dog", "cat"])
     assert np.array_equal(labels, python.labels)
     assert run("segment", PHOTO, "--words", "dog", "--preset", "mini", "--method", method, "-o", tmp_path / "run") == 2

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import segwright as sw
 from segwright.cli import main
 from segwright.cli.listed import CRF_NAMES
+from segwright.cli.refine import _changed
 from segwright.errors import InputError
 from segwright.files.coarse_masks import hard_scores, parse_words_map, read_coarse, soft_scores
 from segwright.files.masks import read_label_map, voc_palette, write_label_map
@@ -76,7 +77,10 @@ def test_two_folders_resumed(folders: tuple[Path, Path], tmp_path: Path, capsys:
     assert told["refine"] == [CRF.of("cutler").identity()]
     assert "networks" not in told, "a CRF runs on none"
     before = {p: p.stat().st_mtime_ns for p in out.glob("*.png")}
-    capsys.readouterr()
+    said = capsys.readouterr().out
+    for i in range(3):
+        share = (read_label_map(out / f"val_0000{i}.png") != coarse(f"val_0000{i}")).mean()
+        assert f"val_0000{i}.png ({100 * share:.0f} % of pixels changed)" in said
     assert run(*command) == 0
     assert capsys.readouterr().out.count("was there already") == 3
     assert {p: p.stat().st_mtime_ns for p in out.glob("*.png")} == before
@@ -86,6 +90,13 @@ def test_two_folders_resumed(folders: tuple[Path, Path], tmp_path: Path, capsys:
     assert capsys.readouterr().out.count("was there already") == 1, "another mask and a lost result are made again"
     assert run(*command[:-4], "--with", "pamr", "-o", out) == 2
     assert 'holds a run with refine.0.name = "crf", this one has "pamr"' in capsys.readouterr().err
+
+
+def test_how_much_changed_is_told() -> None:
+    assert [_changed(share) for share in (0, 0.001, 0.01, 0.09, 1)] == [
+        "no pixel changed", "less than 1 % of pixels changed", "1 % of pixels changed", "9 % of pixels changed",
+        "100 % of pixels changed",
+    ]  # fmt: skip
 
 
 def test_one_photo_with_g4seg_is_what_python_makes(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ SETS = {
     ("refine",): ("timestep=100", "this is g4seg.timestep"),
     ("prototypes",): ("steps=100", "this is sampling.steps"),
     ("evaluate",): ("clusters=x", "clusters must be a whole number, got 'x'"),
+    ("table",): ("timestep=100", "freeseg-diff has no setting 'timestep'; this is features.timestep"),
     ("diagnose",): ("round=2", "did you mean rounds"),
 }
 
@@ -158,7 +159,9 @@ def test_refine_as_python_does(tmp_path: Path) -> None:
 def test_a_table_with_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["table", "freeseg-diff/4", "--data", "mini", "--limit", "1", *MINI, "-o", str(tmp_path)]
     assert main([*common, "--set", "refine=none", "--set", "restarts=1"]) == 0
-    assert "missing" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "missing" not in shown
+    assert "Measured with preset mini on mini (val), 1 photo, `--set refine=none`, `--set restarts=1`." in shown
     runs = [json.loads(p.read_text("utf8"))["run"] for p in tmp_path.rglob("report.json")]
     assert runs
     assert all(run["refine"] == [] and run["settings"]["restarts"] == 1 for run in runs)

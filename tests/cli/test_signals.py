@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from segwright.cli import main
+from segwright.cli import Terminated, main
 from segwright.mini.voc import data_folder
 
 
@@ -34,3 +34,28 @@ def test_sigterm_in_the_middle_of_a_run(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"{done} of {len(photos)} photos were in" in capsys.readouterr().err
     lines = [json.loads(line) for line in (tmp_path / "run/manifest.jsonl").read_text().splitlines()]
     assert len({line["photo"] for line in lines}) == len(lines) == len(photos)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("check",), "terminated"),
+        (("serve",), "terminated"),
+        (("explain", "a.jpg", "-o", "a.html"), "terminated"),
+        (("diagnose", "a.jpg"), "terminated"),
+        (("diagnose", "--data", "mini"), "terminated; start again to resume"),
+        (("refine", "a.jpg", "--mask", "a.png", "-o", "out"), "terminated; start again to resume"),
+        (("table", "freeseg-diff/2"), "terminated; start again to resume"),
+        (("fetch",), "terminated; start again to resume"),
+        (("segment", "a.jpg", "--restart"), "terminated; start again without --restart to resume"),
+    ],
+)
+def test_only_what_resumes_says_so(
+    command: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: object) -> None:
+        raise Terminated
+
+    monkeypatch.setattr("segwright.cli.settle_dtype", ended)
+    assert main(command) == 143
+    assert capsys.readouterr().err == f"segwright: {said}\n"

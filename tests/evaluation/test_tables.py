@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -9,7 +10,20 @@ import pytest
 
 from segwright.datasets import DATASETS
 from segwright.errors import InputError
-from segwright.evaluation.tables import FILES, Options, _gain, _read, common_of, method_of, names, table, text
+from segwright.evaluation.tables import (
+    FILES,
+    Line,
+    Options,
+    _check_settings,
+    _gain,
+    _read,
+    common_of,
+    method_of,
+    names,
+    plot,
+    table,
+    text,
+)
 from segwright.methods import METHODS, find_method
 from segwright.methods.base import MethodSpec
 from segwright.presets import PRESETS
@@ -74,6 +88,9 @@ def test_a_row_on_the_miniature_world_runs_and_the_others_are_listed(tmp_path: P
     assert "49.52 miou_per_image, 72.19 pixel_accuracy (voc)" in shown
     assert "- DINOv2 (mini): preset mini has no DINOv2" in shown
     assert (tmp_path / "freeseg-diff-3.md").read_text("utf8") == shown
+    assert "Measured with preset mini on mini (val), 1 photo. Intervals:" in shown
+    assert "fewer than 30 photos they are rough" in shown
+    assert {(line.preset, line.split, line.photos) for line in lines if line.measured} == {("mini", "val", 1)}
     before = sorted(p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/photos.jsonl"))
     assert table("freeseg-diff/3", data="mini", device="cpu", out=tmp_path, limit=1) == lines
     assert sorted(p.stat().st_mtime_ns for p in tmp_path.glob("runs/*/photos.jsonl")) == before, "nothing was run twice"
@@ -83,6 +100,46 @@ def test_without_data_every_row_says_what_is_missing(tmp_path: Path) -> None:
     lines = table("freeseg-diff/2", tmp_path, out=tmp_path / "out")
     assert len(lines) == 4
     assert all("does not hold voc" in line.missing for line in lines)
+    given = ["features.timestep=100"]
+    table("freeseg-diff/2", tmp_path, out=tmp_path / "out", settings=given)
+    assert "Nothing was measured, `--set features.timestep=100`." in (tmp_path / "out/freeseg-diff-2.md").read_text("utf8")
+    assert json.loads((tmp_path / "out/freeseg-diff-2.json").read_text("utf8"))["settings"] == given
+    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".md", ".json"}, "no picture without a bar"
+
+
+def test_what_was_measured_stands_above_the_table() -> None:
+    lines = [
+        Line("a", "voc", {"": 53.0}, {"miou": 0.5}, preset="sd15", split="val", photos=1449),
+        Line("a", "coco-object", {"": None}, {"miou": 0.5}, preset="sd21", split="val", photos=5000),
+        Line("b", "voc", {}, {}, missing="no weights"),
+    ]
+    shown = text("freeseg-diff/2", lines, ["clusters=5", "restarts=1"])
+    wanted = (
+        "Measured with presets sd15, sd21 on voc (val), 1449 photos; coco-object (val), 5000 photos, "
+        "`--set clusters=5`, `--set restarts=1`. Intervals: bootstrap over photos, expanded percentiles.\n"
+    )
+    assert wanted in shown
+
+
+def test_a_diamond_is_named_where_one_is_drawn() -> None:
+    with_one = Line("a", "voc", {"": 53.0}, {"miou": 0.5})
+    without = Line("a", "mini", {"voc": 53.0}, {"miou": 0.5})
+    assert b"diamond: published" in plot("freeseg-diff/2", [with_one, without])["svg"]
+    drawn = plot("freeseg-diff/2", [without])
+    assert b">measured<" in drawn["svg"]
+    assert b"diamond" not in drawn["svg"]
+    assert plot("freeseg-diff/2", [Line("a", "voc", {}, {}, missing="no weights")]) == {}
+
+
+def test_settings_that_no_row_takes_are_refused_first(tmp_path: Path) -> None:
+    options = Options(None, "mini", tmp_path, None, "cpu", "float32", 1, None, 1, 1, None, (), {}, False)
+    _check_settings("freeseg-diff/1", replace(options, settings=("clusters=5",)))  # of FreeSeg-Diff's row alone
+    for bad, sentence in (("clusters=x", "whole number"), ("clusters=0", "clusters"), ("clutsers=5", "has no setting 'clutsers'")):
+        with pytest.raises(InputError, match=sentence):
+            _check_settings("freeseg-diff/2", replace(options, settings=(bad,)))
+    with pytest.raises(InputError, match=r"this is features\.timestep"):
+        table("freeseg-diff/2", data="mini", out=tmp_path / "out", settings=["timestep=100"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_gain_is_the_mean_over_photos_in_the_range() -> None:

@@ -45,6 +45,27 @@ def test_an_export_replaces_its_own_files_only(run: Path, tmp_path: Path) -> Non
     assert (tmp_path / "tasks.json").read_text() == "mine"
 
 
+def test_an_export_with_other_options_leaves_nothing_of_the_earlier_one(run: Path, tmp_path: Path) -> None:
+    def files(folder: Path) -> set[str]:
+        return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+    out = tmp_path / "out"
+    export(run, "yolo", out, objects="parts", split={"train": 1.0}, copy_photos=True)
+    export(run, "coco", out)
+    (out / "train/mine.txt").write_text("mine")
+    export(run, "yolo", out)
+    export(run, "yolo", tmp_path / "fresh")
+    assert files(out) == {*files(tmp_path / "fresh"), "annotations.json", "train", "train/mine.txt"}
+    export(run, "coco", out, copy_photos=True)
+    photos = {name for name in files(out) if name.startswith("images/")}
+    assert photos
+    export(run, "yolo", out, copy_photos=True)
+    export(run, "yolo", out)
+    assert photos <= files(out), "they are the other export's, too"
+    export(run, "coco", out)
+    assert not photos & files(out)
+
+
 def test_names_that_no_xml_holds_are_read_back(run: Path, tmp_path: Path) -> None:
     for format in ("voc", "cvat"):
         export(run, format, tmp_path / format)

@@ -1,7 +1,8 @@
 """The command line: parse, call, print. Errors become exit codes here and nowhere else.
 
 Exit codes: 0 done, 1 some photos could not be done, 2 nothing could be done, 130 interrupted, 143 terminated.
-One file a family of commands; each has ``add(commands)``, and imports the heavy parts only when it runs.
+One file a family of commands; each has ``add(commands)``, and imports the heavy parts only when it runs. A command that
+goes on where it was ended has ``resumes`` among its defaults: True, or a function of the options.
 """
 
 from __future__ import annotations
@@ -69,8 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("segwright: interrupted", file=sys.stderr)
         return 130
     except Terminated:
-        print("segwright: terminated; start again to resume", file=sys.stderr)
+        print(f"segwright: terminated{_resuming(options)}", file=sys.stderr)
         return 143
+
+
+def _resuming(options: argparse.Namespace) -> str:
+    """What starting the command again would do, where it does not begin anew."""
+    resumes = getattr(options, "resumes", False)
+    if not (resumes(options) if callable(resumes) else resumes):
+        return ""
+    return f"; start again{' without --restart' if getattr(options, 'restart', False) else ''} to resume"
 
 
 class Terminated(BaseException):  # not an Exception: no library may take it for an error of its own and go on

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     add_set(command, "any other setting, any number of times; a wrong name gets the list of them")
     add_networks(command)
     command.add_argument("-o", "--out", default="segwright-diagnosis", metavar="OUT", help="folder (default: segwright-diagnosis)")
-    command.set_defaults(run=_diagnose)
+    command.set_defaults(run=_diagnose, resumes=lambda options: options.data is not None)
 
 
 def _diagnose(options: argparse.Namespace) -> int:

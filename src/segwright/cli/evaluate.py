@@ -33,7 +33,7 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument("--restart", action="store_true", help="throw away what is in REPORT")
     add_method(command)
     command.add_argument("-o", "--out", required=True, metavar="REPORT", help="folder for the report; a run in it is continued")
-    command.set_defaults(run=_evaluate)
+    command.set_defaults(run=_evaluate, resumes=True)
 
 
 def _add_running(command: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def _add_table(commands: Any) -> None:
     add_networks(command)
     add_profile(command)
     command.add_argument("-o", "--out", default="segwright-tables", metavar="DIR", help="default: segwright-tables")
-    command.set_defaults(run=_table)
+    command.set_defaults(run=_table, resumes=True)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -131,7 +131,7 @@ def _table(options: argparse.Namespace) -> int:
         controlnet=options.controlnet,
         **networks(options),
     )
-    print(text(options.name, lines), end="")
+    print(text(options.name, lines, options.settings), end="")
     return 0
 
 

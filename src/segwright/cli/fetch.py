@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     command.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="half: smaller files")
     add_single(command, ("clip", "captioner", "vit"))
     add_listed(command, GENERATOR_NAMES, "--generator", metavar="G", help="few-step weights for ovdiff's pictures too: %(listed)s")
-    command.set_defaults(run=_fetch)
+    command.set_defaults(run=_fetch, resumes=True)
 
 
 def _fetch(options: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     train.add_argument("--device", default="cpu")
     train.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, help="autocast (default: on CUDA only)")
     train.add_argument("--seed", type=int, default=0)
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, resumes=True)
     measure = steps.add_parser("measure", help="the model card's figures of a preset, on shipped scenes, with 95 %% intervals")
     measure.add_argument("--preset", default="mini")
     measure.add_argument("--split", choices=("val", "held"), default="val")

@@ -33,7 +33,7 @@ def _add_prototypes(commands: Any) -> None:
     command.add_argument("--stuff", metavar='"grass, sky"', help="which of the words are stuff, not things")
     command.add_argument("--seed", type=int, help="default: 42")
     add_set(command, "any other setting, any number of times: parts=16, sampling.negative=blurry")
-    command.set_defaults(run=_prototypes)
+    command.set_defaults(run=_prototypes, resumes=True)
 
 
 def _add_bank(commands: Any) -> None:

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     add_set(command, "any setting of a refiner, any number of times: g4seg.timestep=100, crf.iterations=5")
     add_g4seg(command)
     command.add_argument("-o", "--out", required=True, metavar="OUT", help="folder for the results")
-    command.set_defaults(run=_refine)
+    command.set_defaults(run=_refine, resumes=True)
 
 
 def add_mask_words(command: argparse.ArgumentParser) -> None:
@@ -113,11 +113,18 @@ def _refine(options: argparse.Namespace) -> int:
             bad += 1
             tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
         else:
-            there = " (was there already)" if outcome.segmentation is None else ""
-            tqdm.write(f"{outcome.photo} -> {outcome.file}{there}", file=sys.stdout)
+            told = "was there already" if outcome.changed is None else _changed(outcome.changed)
+            tqdm.write(f"{outcome.photo} -> {outcome.file} ({told})", file=sys.stdout)
     if bad and count > 1:
         print(f"segwright: {bad} of {count} photos could not be done", file=sys.stderr)
     return 0 if not bad else 1 if bad < count else 2
+
+
+def _changed(share: float) -> str:
+    """How much a refined mask differs from the coarse one."""
+    if share == 0:
+        return "no pixel changed"
+    return f"{f'{100 * share:.0f}' if share >= 0.01 else 'less than 1'} % of pixels changed"
 
 
 def explain_mask(options: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ def _add_segment(commands: Any) -> None:
     group.add_argument("--ray-address", metavar="A", help="of a Ray cluster (default: this machine alone)")
     group.add_argument("--restart", action="store_true", help="throw away the run that is in RUN")
     group.add_argument("--retry", action="store_true", help="try again the photos that failed")
-    command.set_defaults(run=_segment)
+    command.set_defaults(run=_segment, resumes=True)
 
 
 def _add_explain(commands: Any) -> None:

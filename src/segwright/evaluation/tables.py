@@ -25,7 +25,7 @@ from segwright.datasets.dataset import Dataset
 from segwright.errors import InputError, OutputError, SegwrightError, WeightsError
 from segwright.evaluation.figures import photo_score
 from segwright.evaluation.protocols import PAPERS, find_protocol
-from segwright.evaluation.report import percent
+from segwright.evaluation.report import about_intervals, percent
 from segwright.evaluation.run import evaluate
 from segwright.evaluation.store import PHOTOS, parse_records
 from segwright.files.disk import write_all
@@ -56,6 +56,9 @@ class Line:
         interval: 95 %, of the first measure.
         missing: why it was not measured, or "".
         note: what differs from the paper.
+        preset: whose networks were measured.
+        split: of the data set that was measured.
+        photos: how many of its photos.
     """
 
     row: str
@@ -65,6 +68,9 @@ class Line:
     interval: tuple[float, float] | None = None
     missing: str = ""
     note: str = ""
+    preset: str = ""
+    split: str = ""
+    photos: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ def table(
             and VIII).
 
     Raises:
-        InputError: there is no such table.
+        InputError: there is no such table, or a setting that none of its rows takes.
         OutputError: results cannot be written.
     """
     if name not in names():
@@ -162,17 +168,46 @@ def table(
     running = (limit, split, workers, batch, bank, tuple(settings), {k: v for k, v in single.items() if v is not None}, progress)
     injecting = None if controlnet is None else os.fspath(controlnet)
     options = Options(place, data, Path(out), preset, device, dtype, *running, profile=profile or PROFILE, controlnet=injecting)
+    _check_settings(name, options)
     _fetch(name, options)
     lines = list(_lines(name, options))
-    about = {"table": name, "data": data, "lines": [vars(line) for line in lines]}
+    chosen = {"settings": list(settings), "networks": options.networks, "profile": options.profile}
+    about = {"table": name, "data": data, **chosen, "lines": [vars(line) for line in lines]}
     stem = Path(out) / name.replace("/", "-")
     files = {
         stem.with_name(stem.name + ".json"): encode_record(about),
-        stem.with_name(stem.name + ".md"): text(name, lines).encode(),
+        stem.with_name(stem.name + ".md"): text(name, lines, settings).encode(),
     }
     files |= {stem.with_name(f"{stem.name}.{kind}"): drawn for kind, drawn in plot(name, lines).items()}
     write_all(dict(files))
+    for kind in {"svg", "png"} - {file.suffix[1:] for file in files}:  # an earlier table's picture would seem to be this one's
+        with suppress(OSError):
+            stem.with_name(f"{stem.name}.{kind}").unlink(missing_ok=True)
     return lines
+
+
+def _check_settings(name: str, options: Options) -> None:
+    """Refuse settings that no row takes, before any row is run; a row whose method does not know one is missing with that reason.
+
+    Raises:
+        InputError: there are rows with a method, and none of them takes the settings.
+    """
+    refused: InputError | None = None
+    for job, data, _ in _jobs(name, options):
+        if "method" not in job or "missing" in job:
+            continue
+        try:
+            spec = method_of(job, data, replace(options, settings=(), controlnet=None))
+        except SegwrightError:  # whatever is set, this row says for itself why it cannot be run
+            continue
+        try:
+            spec.with_texts(options.settings)
+        except InputError as error:
+            refused = refused or error
+        else:
+            return
+    if refused is not None:
+        raise refused
 
 
 def _fetch(name: str, options: Options) -> None:
@@ -242,12 +277,13 @@ def _line(
         if reason := _missing(job, options):
             return Line(job["row"], data, shown, {}, missing=reason, note=note)
         dataset = _job_dataset(job, data, options, opened)
-        measured, interval = _measured(job, dataset, options)
+        measured, interval, run = _measured(job, dataset, options)
     except OutputError:
         raise
     except SegwrightError as error:
         return Line(job["row"], data, shown, {}, missing=str(error), note=note)
-    return Line(job["row"], data, shown, measured, interval, note=note)
+    about = {"preset": run.get("preset") or "", "split": run["split"], "photos": run["photos"]}
+    return Line(job["row"], data, shown, measured, interval, note=note, **about)
 
 
 def _job_dataset(job: Mapping[str, Any], data: str, options: Options, opened: dict[tuple[str, str | None], Dataset]) -> Dataset:
@@ -257,22 +293,25 @@ def _job_dataset(job: Mapping[str, Any], data: str, options: Options, opened: di
     return opened[data, split]
 
 
-def _measured(job: Mapping[str, Any], dataset: Dataset, options: Options) -> tuple[dict[str, float], tuple[float, float] | None]:
+def _measured(
+    job: Mapping[str, Any], dataset: Dataset, options: Options
+) -> tuple[dict[str, float], tuple[float, float] | None, Mapping[str, Any]]:
+    """The figures, the first one's interval, and the report's "run"."""
     spec = method_of(job, dataset.name, options)
     for part in _parts(spec.for_data(dataset.name)):
         hub.cached(part, options.dtype != "float32")  # raises where it could not be fetched
     done = _run(spec, job, dataset, options)
     if "range" in job:
         before = _run(replace(spec, then=()), job, dataset, options)
-        return {"gain": _gain(before[1], done[1], job["range"])}, None
+        return {"gain": _gain(before[1], done[1], job["range"])}, None, done[0]["run"]
     report = done[0]
     measure = report["measure"]
     kept = [measure, *(m for m in ("miou", "miou_per_image", "pixel_accuracy") if m != measure)]
     if "seeds" in job and dataset.name != "mini":
         again = [_run(_seeded(spec, seed), job, dataset, options)[0] for seed in range(1, job["seeds"])]
-        return _over_seeds(kept, [report, *again]), None
+        return _over_seeds(kept, [report, *again]), None, report["run"]
     low, high = report["intervals"][measure]
-    return {m: report[m] for m in kept}, (low, high)
+    return {m: report[m] for m in kept}, (low, high), report["run"]
 
 
 def _seeded(spec: MethodSpec, more: int) -> MethodSpec:
@@ -367,11 +406,16 @@ def _gain(before: Sequence[float], after: Sequence[float], between: Sequence[flo
     return float(gain[inside].mean())
 
 
-def text(name: str, lines: Sequence[Line]) -> str:
-    """The table as Markdown: published beside measured, then what is missing with its reason."""
+def text(name: str, lines: Sequence[Line], settings: Sequence[str] = ()) -> str:
+    """The table as Markdown: what was measured, published beside measured, then what is missing with its reason.
+
+    Args:
+        settings: "NAME=VALUE", as ``table`` had them.
+    """
     file, key = name.split("/")
     paper, found = _read(file), _read(file)["tables"][key]
     rows = [f"# {paper['paper']}, {key}: {found['title']}", "", paper["note"], *([found["note"]] if "note" in found else []), ""]
+    rows += [_about(lines, settings), ""]
     rows += ["| row | data | published | measured | 95 % | all measures | note |", "|" + " --- |" * 7]
     rows += [_shown(line) for line in lines]
     absent = [line for line in lines if line.missing]
@@ -381,15 +425,37 @@ def text(name: str, lines: Sequence[Line]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _about(lines: Sequence[Line], settings: Sequence[str]) -> str:
+    """On what the rows were measured: "Measured with preset mini on mini (val), 3 photos, --set features.timestep=100. ..."."""
+    done = [line for line in lines if line.measured]
+    given = "".join(f", `--set {one}`" for one in settings)
+    if not done:
+        return f"Nothing was measured{given}."
+    presets = list(dict.fromkeys(line.preset for line in done if line.preset))
+    networks = f" with preset{'s' if len(presets) > 1 else ''} {', '.join(presets)}" if presets else ""
+    where = dict.fromkeys(f"{line.data} ({line.split}), {_photos(line.photos)}" for line in done)
+    return f"Measured{networks} on {'; '.join(where)}{given}. {about_intervals(min(line.photos for line in done))}"
+
+
+def _photos(count: int) -> str:
+    return f"{count} photo{'' if count == 1 else 's'}"
+
+
 def plot(name: str, lines: Sequence[Line]) -> dict[str, bytes]:
-    """The measured rows as bars, published figures beside them: contents by the ending of a file, "svg" and "png"."""
+    """The measured rows as bars, published figures beside them: contents by the ending of a file, "svg" and "png".
+
+    Empty where nothing was measured.
+    """
     bars = []
     for line in lines:
         if line.measured:
             measure, value = next(iter(line.measured.items()))
             span = None if line.interval is None else (100 * line.interval[0], 100 * line.interval[1])
             bars.append(Bar(f"{line.row} ({line.data})", 100 * value, span, _comparable(line, measure)))
-    return draw_bars(bars, f"{name}: {names()[name]}", "measured; diamond: published")
+    if not bars:
+        return {}
+    known = any(bar.published is not None for bar in bars)
+    return draw_bars(bars, f"{name}: {names()[name]}", "measured; diamond: published" if known else "measured")
 
 
 def _comparable(line: Line, measure: str) -> float | None:

@@ -37,7 +37,8 @@ class Place(Protocol):
 
     def append(self, name: str, data: bytes) -> None: ...
 
-    def remove(self, name: str) -> None: ...
+    def remove(self, name: str) -> None:
+        """With the folders below this one that are empty then."""
 
     def open(self) -> None:
         """Make the folder if need be, keep other processes out, and remove what a killed one left half-written."""
@@ -135,6 +136,9 @@ class Local:
             self._within(name).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path(name)!r} cannot be removed ({error.strerror or error})") from error
+        with suppress(OSError):  # not empty
+            for parent in Path(name).parents[:-1]:
+                (self.folder / parent).rmdir()
 
     def open(self) -> None:
         if self._lock is not None:

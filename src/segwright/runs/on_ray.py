@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,13 @@ BLOCKS = 4096  # at most so many pieces of work; each is one batch in collection
 class Worker:
     """One actor: a method with its networks."""
 
-    def __init__(self, spec: MethodSpec | Loaded, words: Sequence[str] | None) -> None:
-        self.method, self.words = spec.load(), words
+    def __init__(self, spec: MethodSpec | Loaded, words: Sequence[str] | None, facts: Mapping[str, Any] | None = None) -> None:
+        self.method, self.words, self.facts = spec.load(), words, facts
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         photos: list[Photo] = [name if is_url(name) else Path(name) for name in map(str, rows["item"])]
         made = np.empty(len(photos), object)
-        made[:] = make_batch(self.method.many, open_all(photos), self.words)
+        made[:] = make_batch(self.method.many, open_all(photos), self.words, facts=self.facts)
         return {"made": made}
 
 
@@ -54,6 +54,7 @@ def work(
     *,
     address: str | None = None,
     gpus: int = 0,
+    facts: Mapping[str, Any] | None = None,
 ) -> Iterator[Made]:
     """Results as they are finished.
 
@@ -61,6 +62,7 @@ def work(
         workers: actors.
         gpus: of each actor.
         address: of a cluster ("ray://host:10001", "auto"); None: this machine.
+        facts: as for ``make_batch``.
 
     Raises:
         InputError: Ray is not installed or the cluster cannot be reached.
@@ -73,7 +75,7 @@ def work(
             Worker,
             batch_size=batch,
             batch_format="numpy",
-            fn_constructor_args=(spec, words),
+            fn_constructor_args=(spec, words, facts),
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks)),
             num_gpus=gpus,
             num_cpus=1,

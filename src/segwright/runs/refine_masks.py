@@ -70,12 +70,14 @@ class Refined:
         file: the refined mask; None if an error stopped it.
         segmentation: None if it was done before.
         error: what stopped it.
+        changed: share of the pixels, 0..1, whose label is another one than in the coarse mask; None if it was not made now.
     """
 
     photo: Path
     file: Path | None = None
     segmentation: Segmentation | None = None
     error: SegwrightError | None = None
+    changed: float | None = None
 
 
 def refine_masks(
@@ -133,15 +135,17 @@ class _Job:
         """The files that a result is made from: another one, or a changed one, gives another key."""
         return [plain([file.name, signature(file)]) for file in (photo, mask)]
 
-    def run(self, photo: Path, mask: Path) -> tuple[Segmentation, list[Any]]:
-        """The result, and the key of just the bytes that it was made from."""
+    def run(self, photo: Path, mask: Path) -> tuple[Segmentation, float, list[Any]]:
+        """The result, the share of pixels that it changes, and the key of just the bytes that it was made from."""
         image, first = open_signed(photo, read)
         size = (image.shape[0], image.shape[1])
         coarse, second = open_signed(mask, lambda file: read_coarse(Path(file), size, self.words, self.settings.trust))
         key = [plain([file.name, known]) for file, known in ((photo, first), (mask, second))]
         scores = refine(image, coarse, self.settings.row, self.networks)
         notes = {"mask": str(mask), "refine": self.identity["refine"], "trust": self.settings.trust}
-        return Segmentation(scores.words, scores.argmax().cpu().numpy(), scores, notes), key
+        labels = scores.argmax().cpu().numpy()
+        changed = float((labels != coarse.argmax().cpu().numpy()).mean())
+        return Segmentation(scores.words, labels, scores, notes), changed, key
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,6 @@ def _one(photo: Path, masks: Path, root: Path | None, file: Path, log: _Log, *, 
         raise InputError(f"the result would replace the mask {str(mask)!r}; choose another folder for it")
     if log.has(file, job.key(photo, mask)):
         return Refined(photo, file)
-    done, key = job.run(photo, mask)
+    done, changed, key = job.run(photo, mask)
     log.keep(file, key, encode_label_map(done.labels), photo)
-    return Refined(photo, file, replace(done, notes=done.notes))
+    return Refined(photo, file, replace(done, notes=done.notes), changed=changed)

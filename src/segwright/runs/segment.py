@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -91,12 +91,13 @@ def segment(
     source.fetch(words is not None)
     if words is not None:
         source.prepare(split_names(words)[0])  # first, since what is made for them is part of the identity
-    with Store(place, identity(source, words, engine), restart, retry) as store:
+    known = identity(source, words, engine)
+    with Store(place, known, restart, retry) as store:
         for name in (name for name in found if name in store.lines):
             yield _earlier(found[name], store.lines[name], place)
         todo = [photo for name, photo in found.items() if name not in store.lines]
         names = store.plan(list(found.values()), place.folder if isinstance(place, Local) else Path("run"))
-        with closing(_work(source, todo, words, batch, workers, engine=engine, address=ray_address)) as made:
+        with closing(_work(source, todo, words, batch, workers, engine=engine, address=ray_address, facts=_facts(known))) as made:
             for one in made:
                 yield _kept(one, names[key(one.photo)], store)
 
@@ -107,6 +108,11 @@ def identity(method: Any, words: Sequence[str] | None, engine: str = "local") ->
     made = as_source(method).made_for(None if words is None else split_names(words)[0])
     given = {"words": None if words is None else spelled(words), "seed": known["settings"].get("seed")}
     return {"format": FORMAT, **known, **given, **({"made": made} if made else {})}
+
+
+def _facts(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What NAME.json says where a method's own notes do not: of what is known, by which method, networks and settings."""
+    return {name: value for name in ("method", "preset", "settings", "seed") if (value := known[name]) not in (None, {})}
 
 
 def _check(source: MethodSpec | Loaded, batch: int, workers: int, engine: str) -> None:
@@ -131,6 +137,7 @@ def _work(
     *,
     engine: str,
     address: str | None,
+    facts: Mapping[str, Any],
 ) -> Generator[Made, None, None]:
     if not todo:
         return
@@ -139,11 +146,11 @@ def _work(
         from segwright.runs.on_ray import work
 
         gpus = 1 if source.identity(words is not None, elsewhere=True)["device"] == "cuda" else 0
-        yield from work(source, todo, words, batch, workers, address=address, gpus=gpus)
+        yield from work(source, todo, words, batch, workers, address=address, gpus=gpus, facts=facts)
     elif several:
-        yield from parallel(source, todo, partial(make, words=words, batch=batch), workers)
+        yield from parallel(source, todo, partial(make, words=words, batch=batch, facts=facts), workers)
     else:
-        yield from serial(source, todo, partial(make, words=words, batch=batch, keep=True))
+        yield from serial(source, todo, partial(make, words=words, batch=batch, keep=True, facts=facts))
 
 
 def _kept(made: Made, name: str, store: Store) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,16 +42,23 @@ class Made:
 
 
 def make(
-    method: Method, photos: Sequence[Photo], words: Sequence[str] | None, batch: int, keep: bool = False
+    method: Method,
+    photos: Sequence[Photo],
+    words: Sequence[str] | None,
+    batch: int,
+    keep: bool = False,
+    *,
+    facts: Mapping[str, Any] | None = None,
 ) -> Iterator[list[Made]]:
     """``batch`` photos at a time, while the next ones are read in a thread.
 
     Args:
         keep: the results with their segmentations.
+        facts: as for ``make_batch``.
     """
     groups = [photos[start : start + batch] for start in range(0, len(photos), batch)]
     for opened in _ahead(groups):
-        yield make_batch(method.many, opened, words, keep)
+        yield make_batch(method.many, opened, words, keep, facts=facts)
 
 
 Opened = tuple[Photo, Image | SegwrightError, float, str | None]  # photo, image, seconds, signature
@@ -77,8 +84,19 @@ def _image(photo: Photo) -> Image | SegwrightError:
         return error
 
 
-def make_batch(many: Many, opened: Sequence[Opened], words: Sequence[str] | None, keep: bool = False) -> list[Made]:
-    """Some photos through the networks at once. What is wrong with one photo stops no other."""
+def make_batch(
+    many: Many,
+    opened: Sequence[Opened],
+    words: Sequence[str] | None,
+    keep: bool = False,
+    *,
+    facts: Mapping[str, Any] | None = None,
+) -> list[Made]:
+    """Some photos through the networks at once. What is wrong with one photo stops no other.
+
+    Args:
+        facts: what is known of the run; a method's own notes go before.
+    """
     images = [image for _, image, _, _ in opened if not isinstance(image, SegwrightError)]
     begun = time.perf_counter()
     results = iter(run_method(many, images, words))
@@ -88,7 +106,7 @@ def make_batch(many: Many, opened: Sequence[Opened], words: Sequence[str] | None
         if isinstance(image, SegwrightError):
             made.append(Made(photo, seconds=seconds, reason=str(image), signature=known))
         else:
-            made.append(replace(_encoded(photo, image, next(results), seconds + share, keep), signature=known))
+            made.append(replace(_encoded(photo, image, _noted(next(results), facts), seconds + share, keep), signature=known))
     return made
 
 
@@ -107,6 +125,14 @@ def run_method(many: Many, images: list[Image], words: Sequence[str] | None) -> 
     return [
         InputError(f"a photo of {width} x {height} pixels needs more memory than there is; make it smaller or use --refine none")
     ]
+
+
+def _noted(result: Segmentation | SegwrightError, facts: Mapping[str, Any] | None) -> Segmentation | SegwrightError:
+    """With what the method itself did not note."""
+    if isinstance(result, SegwrightError) or not facts:
+        return result
+    missing = {name: value for name, value in facts.items() if result.notes.get(name) is None}
+    return replace(result, notes={**result.notes, **missing}) if missing else result
 
 
 def _encoded(photo: Photo, image: Image, result: Segmentation | SegwrightError, seconds: float, keep: bool) -> Made:

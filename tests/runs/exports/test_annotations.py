@@ -23,6 +23,7 @@ from segwright.errors import InputError
 from segwright.objects import box_of
 from segwright.runs import exports
 from segwright.runs.exports import FORMATS, export
+from segwright.runs.exports.yolo import above as yolo_above
 from segwright.runs.reading import Done, open_run
 from segwright.runs.review import Decision, Review
 from segwright.runs.segment import segment
@@ -158,6 +159,26 @@ def test_yolo_names_its_splits_in_one_file(run: Path, tmp_path: Path) -> None:
     export(run, "yolo", tmp_path, split={"train": 0.5, "val": 0.3, "test": 0.2})
     lines = (tmp_path / "data.yaml").read_text().splitlines()
     assert {"train: train/images", "val: val/images", "test: test/images"} <= set(lines)
+    assert not any(line.startswith("path:") for line in lines), "Ultralytics takes it relative to where it is started"
+    assert [p.relative_to(tmp_path) for p in tmp_path.rglob("data.yaml")] == [Path("data.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("splits", "train", "val"), [(("a", "b"), "a", "b"), (("val", "rest"), "rest", "val"), (("train",), "train", "train")]
+)
+def test_yolo_always_has_train_and_val(splits: tuple[str, ...], train: str, val: str) -> None:
+    ((_, content),) = yolo_above(("cat",), splits)
+    assert content.decode().splitlines()[:2] == [f"train: {train}/images", f"val: {val}/images"]
+
+
+def test_yolo_folders_lie_beside_their_file(run: Path, tmp_path: Path) -> None:
+    """As Ultralytics resolves them: from "path", or without it from the folder of data.yaml."""
+    yaml = pytest.importorskip("yaml")
+    for out, split in (("whole", {}), ("parts", {"train": 0.8, "val": 0.2})):
+        export(run, "yolo", tmp_path / out, split=split, copy_photos=True)
+        data = yaml.safe_load((tmp_path / out / "data.yaml").read_text("utf8"))
+        for name in ("train", "val"):
+            assert list((tmp_path / out / data.get("path", "") / data[name]).glob("*.png"))
 
 
 def test_voc_tells_objects_apart(run: Path, tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def export(
     Args:
         run: what ``segwright segment`` or ``segwright refine`` wrote, as far as it is done.
         format: one of ``FORMATS``.
-        out: a folder or URL that holds no run; what an earlier export wrote there is replaced.
+        out: a folder or URL that holds no run; what an earlier export of the format wrote there is replaced, and removed where
+            this one does not write it.
         preset: whose diffusion model tells instances apart; None: the run's own. Other objects need no networks.
         device: of those networks, as for ``segwright.load``.
         settings: as ``segwright.runs.exports.objects.ExportSettings``.
@@ -70,11 +71,12 @@ def export(
     collection = accepted(open_results(run)) if chosen.accepted else open_results(run)
     features = _features(collection, preset, device) if chosen.objects == "instances" else None
     whole = list_annotations(collection, chosen, features)
-    with Target(find_place(out)) as target:
+    with Target(find_place(out), format) as target:
         for name, content in ABOVE[format](whole.words, tuple(chosen.split)) if chosen.split and format in ABOVE else ():
             target.write(name, content)
         for name, part in split(collection, chosen.split).items() if chosen.split else {"": collection}.items():
             _write(format, part, chosen, f"{name}/" if name else "", target, features=features)
+        target.finish()
         return target.files
 
 

@@ -17,23 +17,30 @@ INSIDE = 0.25  # of a pixel, so that readers that cut and readers that round bot
 
 
 def write(run: Annotations, settings: ExportSettings) -> Iterator[tuple[str, bytes]]:
-    yield "data.yaml", head(run.words, {"train": PHOTOS, "val": PHOTOS})
+    if not run.folder:  # splits have one for all of them, above
+        yield "data.yaml", head(run.words, {"train": PHOTOS, "val": PHOTOS})
     for photo in run:
         lines = [line for found in photo.objects for line in _lines(found, photo.size, settings)]
         yield f"labels/{photo.name}.txt", "".join(lines).encode()
 
 
 def head(words: Sequence[str], places: Mapping[str, str]) -> bytes:
-    """data.yaml: the words, and the folder of each split's photos."""
+    """data.yaml: the words, and the folder of each split's photos.
+
+    Without "path", which Ultralytics takes relative to where it is started; then these are relative to the file itself.
+    """
     names = "".join(f"  {i}: {yaml_text(word)}\n" for i, word in enumerate(words))
     folders = "".join(f"{name}: {place}\n" for name, place in places.items())
-    return f"path: .\n{folders}nc: {len(words)}\nnames:\n{names}".encode()
+    return f"{folders}nc: {len(words)}\nnames:\n{names}".encode()
 
 
 def above(words: Sequence[str], splits: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """What stands beside the splits' folders. Trainers want a "train" and a "val"; where one is missing it is the first or last."""
+    """What stands beside the splits' folders. Trainers want a "train" and a "val"; where one is missing it is the first or last
+    other split, or the only one."""
     places = {name: f"{name}/{PHOTOS}" for name in splits}
-    wanted = {"train": f"{splits[0]}/{PHOTOS}", "val": f"{splits[-1]}/{PHOTOS}"}
+    first = next((name for name in splits if name != "val"), splits[0])
+    last = next((name for name in reversed(splits) if name != "train"), splits[-1])
+    wanted = {"train": f"{first}/{PHOTOS}", "val": f"{last}/{PHOTOS}"}
     yield "data.yaml", head(words, {**wanted, **places})
 
 
