@@ -36,6 +36,11 @@ SCENES = data_folder()
 TESTDATA = Path(__file__).parent.parent.parent / "shared" / "testdata"
 VOC = TESTDATA / "VOCdevkit" / "VOC2012"
 WORDS = "dog, car, apple"
+# Nothing is dropped, so that random networks find something too.
+EVERY = {
+    "best": ("--words", WORDS, "--confidence", "0", "--set", "floor=0"),
+    "freeseg-diff": ("--words", WORDS, "--method", "freeseg-diff", "--candidates", "none"),
+}
 ENDINGS = (".json", ".overlay.png", ".png")
 
 
@@ -121,11 +126,11 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("method", EVERY)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_saved_folder_runs_end_to_end(dtype: str, networks: Path, photo: Path, tmp_path: Path) -> None:
+def test_a_saved_folder_runs_end_to_end(dtype: str, method: str, networks: Path, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    every = ("--words", WORDS, "--candidates", "none")  # nothing is dropped, so that random networks find something too
-    assert run("segment", photo, "--preset", networks, "--dtype", dtype, *every, "-o", out) == 0
+    assert run("segment", photo, "--preset", networks, "--dtype", dtype, *EVERY[method], "-o", out) == 0
     assert files_in(out) == [f"photo{ending}" for ending in ENDINGS]
     record = check_results(out, "photo", (120, 90))
     assert record["segments"]
@@ -133,7 +138,10 @@ def test_a_saved_folder_runs_end_to_end(dtype: str, networks: Path, photo: Path,
     assert record["words"] == ["dog", "car", "apple"]
 
 
-@pytest.mark.parametrize("options", [(), ("--vocabulary", "voc"), ("--words", WORDS, "--refine", "pamr"), ("--sharpen-first",)])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--vocabulary", "voc"), ("--words", WORDS, "--refine", "pamr"), ("--method", "freeseg-diff", "--sharpen-first")],
+)
 def test_a_saved_folder_takes_every_road(options: tuple[str, ...], networks: Path, photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run("segment", photo, "--preset", networks, *options, "-o", out) == 0
@@ -177,7 +185,7 @@ def test_missing_and_truncated_weights_are_one_sentence(
 ) -> None:
     folder = Path(shutil.copytree(networks, tmp_path / "damaged"))
     damage(folder / file)
-    assert run("segment", photo, "--preset", folder, "--words", WORDS, "-o", tmp_path / "out") == 2
+    assert run("segment", photo, "--preset", folder, *EVERY["best"], "-o", tmp_path / "out") == 2
     said = one_sentence(capfd.readouterr().err)
     assert str(folder / file) in said
     assert not (tmp_path / "out").exists()
@@ -387,11 +395,11 @@ def test_unusable_files_are_one_sentence(name: str, seen: list[Image], tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("method", EVERY)
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (300, 1), (5, 3), (3000, 2)])
-def test_odd_sizes_through_real_networks(size: tuple[int, int], networks: Path, tmp_path: Path) -> None:
+def test_odd_sizes_through_real_networks(size: tuple[int, int], method: str, networks: Path, tmp_path: Path) -> None:
     halves(*size).save(tmp_path / "odd.png")
-    every = ("--words", WORDS, "--candidates", "none")
-    assert run("segment", tmp_path / "odd.png", "--preset", networks, *every, "-o", tmp_path / "out") == 0
+    assert run("segment", tmp_path / "odd.png", "--preset", networks, *EVERY[method], "-o", tmp_path / "out") == 0
     check_results(tmp_path / "out", "odd", size)
 
 

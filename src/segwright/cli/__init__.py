@@ -2,7 +2,7 @@
 
 Exit codes: 0 done, 1 some photos could not be done, 2 nothing could be done, 130 interrupted, 143 terminated.
 One file a family of commands; each has ``add(commands)``, and imports the heavy parts only when it runs. A command that
-goes on where it was ended has ``resumes`` among its defaults: True, or a function of the options.
+continues what was ended has ``resumes`` among its defaults: True, or a function of the options.
 """
 
 from __future__ import annotations

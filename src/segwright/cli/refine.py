@@ -113,8 +113,8 @@ def _refine(options: argparse.Namespace) -> int:
             bad += 1
             tqdm.write(f"segwright: {outcome.error}", file=sys.stderr)
         else:
-            told = "was there already" if outcome.changed is None else _changed(outcome.changed)
-            tqdm.write(f"{outcome.photo} -> {outcome.file} ({told})", file=sys.stdout)
+            change = "was there already" if outcome.changed is None else _changed(outcome.changed)
+            tqdm.write(f"{outcome.photo} -> {outcome.file} ({change})", file=sys.stdout)
     if bad and count > 1:
         print(f"segwright: {bad} of {count} photos could not be done", file=sys.stderr)
     return 0 if not bad else 1 if bad < count else 2
