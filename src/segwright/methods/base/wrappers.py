@@ -18,22 +18,10 @@ from segwright.weights import Networks
 
 
 @dataclass(frozen=True)
-class Then(Method):
-    """A method with refiners put behind it, after its own.
-
-    Attributes:
-        other: the networks that the refiners run on; None: the method's.
-    """
+class _Around(Method):
+    """What a method around another one takes from it."""
 
     method: Method
-    row: tuple[Refiner, ...]
-    other: Networks | None = None
-    name: ClassVar = "then"
-
-    @property
-    def takes_synonyms(self) -> bool:  # type: ignore[override]
-        """As the method's."""
-        return self.method.takes_synonyms
 
     @property
     def networks(self) -> Networks:  # type: ignore[override]
@@ -43,6 +31,30 @@ class Then(Method):
     def settings(self) -> Any:
         return self.method.settings
 
+    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
+        self.method.prepare(words, progress)
+
+    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
+        return self.method.made_for(words)
+
+
+@dataclass(frozen=True)
+class Then(_Around):
+    """A method with refiners put behind it, after its own.
+
+    Attributes:
+        other: the networks that the refiners run on; None: the method's.
+    """
+
+    row: tuple[Refiner, ...]
+    other: Networks | None = None
+    name: ClassVar = "then"
+
+    @property
+    def takes_synonyms(self) -> bool:  # type: ignore[override]
+        """As the method's."""
+        return self.method.takes_synonyms
+
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         """As the method's own, each result's scores through the refiners.
 
@@ -50,12 +62,6 @@ class Then(Method):
             InputError: a result without scores, which cannot be refined.
         """
         return [self._refined(image, result) for image, result in zip(images, self.method.many(images, words), strict=True)]
-
-    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
-        self.method.prepare(words, progress)
-
-    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
-        return self.method.made_for(words)
 
     def identity(self, words: bool | None = None) -> dict[str, Any]:
         networks = self.other or self.networks
@@ -71,13 +77,12 @@ class Then(Method):
 
 
 @dataclass(frozen=True)
-class Reduced(Method):
+class Reduced(_Around):
     """A method whose photos above ``largest`` megapixels are worked on at that size; smaller ones are the method's own business.
 
     Results of larger photos have no scores: these would take gigabytes.
     """
 
-    method: Method
     largest: float
     name: ClassVar = "reduced"
 
@@ -85,24 +90,10 @@ class Reduced(Method):
         if not (isinstance(self.largest, int | float) and 0.01 <= self.largest < math.inf):
             raise InputError(f"largest must be megapixels, 0.01 or more, got {self.largest!r}; 4 is usual")
 
-    @property
-    def networks(self) -> Networks:  # type: ignore[override]
-        return self.method.networks
-
-    @property
-    def settings(self) -> Any:
-        return self.method.settings
-
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         photos = [check_image(image) for image in images]
         small = [shrunk(photo, self.largest) for photo in photos]
         return [_whole(*row) for row in zip(photos, small, self.method.many(small, words), strict=True)]
-
-    def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
-        self.method.prepare(words, progress)
-
-    def made_for(self, words: Sequence[str] | None) -> dict[str, str]:
-        return self.method.made_for(words)
 
     def identity(self, words: bool | None = None) -> dict[str, Any]:
         return self.method.identity(words) | {"largest": self.largest}
