@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 from segwright.errors import InputError
-from segwright.methods.base import Method, MethodSpec, NoSettings, Reduced
+from segwright.methods.base import Method, MethodSpec, NoSettings, Reduced, Then
 from segwright.refine.upsample import shrunk
 from segwright.types import Scores, Segmentation
+from segwright.words.synonyms import Word
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,23 @@ def test_identity_and_spec() -> None:
     assert Reduced(Bright([]), 2.0).identity() == {"method": "bright", "largest": 2.0}
     plain, large = (MethodSpec("maskclip", "mini", "cpu", largest=mp) for mp in (None, 4.0))
     assert large.identity() == plain.identity() | {"largest": 4.0}
+
+
+@pytest.mark.parametrize("around", [lambda m: Reduced(m, 0.02), lambda m: Then(m, (), SimpleNamespace())])
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_word_of_two_names_comes_as_the_method_takes_it(around: Any, takes: bool) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    @dataclass(frozen=True)
+    class Asked(Bright):
+        takes_synonyms = takes
+
+        def one(self, image: Any, words: tuple[str, ...]) -> Segmentation:
+            asked.append(words)
+            return super().one(image, words)
+
+    around(Asked([]))(photo(300, 400), [Word("disc", "plate")])
+    assert asked == [("disc",) if takes else ("disc", "plate")]
 
 
 @pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), float("inf"), "4"])

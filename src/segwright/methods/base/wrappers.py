@@ -31,6 +31,10 @@ class _Around(Method):
     def settings(self) -> Any:
         return self.method.settings
 
+    @property
+    def takes_synonyms(self) -> bool:  # type: ignore[override]
+        return self.method.takes_synonyms
+
     def prepare(self, words: Sequence[str], progress: Progress | None = None) -> None:
         self.method.prepare(words, progress)
 
@@ -49,11 +53,6 @@ class Then(_Around):
     row: tuple[Refiner, ...]
     other: Networks | None = None
     name: ClassVar = "then"
-
-    @property
-    def takes_synonyms(self) -> bool:  # type: ignore[override]
-        """As the method's."""
-        return self.method.takes_synonyms
 
     def many(self, images: Sequence[Image], words: Sequence[str] | None = None) -> list[Segmentation]:
         """As the method's own, each result's scores through the refiners.
