@@ -51,7 +51,7 @@ PRESS = """async (button, words) => {
 def server() -> Iterator[str]:
     """The address of ``segwright serve --preset mini``."""
     with tempfile.TemporaryDirectory() as banks:
-        command = [sys.executable, "-m", "segwright.cli", "serve", "--preset", "mini", "--device", "cpu", "--banks", banks]
+        command = [sys.executable, "-m", "segwright", "serve", "--preset", "mini", "--device", "cpu", "--banks", banks]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 COMMAND = (
-    *("-m", "segwright.cli", "prototypes", "tv, apple, pizza, grass", "--stuff", "grass", "--preset", "mini", "--device", "cpu"),
+    *("-m", "segwright", "prototypes", "tv, apple, pizza, grass", "--stuff", "grass", "--preset", "mini", "--device", "cpu"),
     *("--support", "12", "--batch", "2", "--steps", "6"),
 )
 

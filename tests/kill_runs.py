@@ -82,7 +82,7 @@ def start(photos: Path, out: Path, options: argparse.Namespace) -> Process:
     command += ["--method", options.method, "--refine", "none", "--engine", options.engine, "--workers", str(options.workers)]
     if options.fork:
         return Forked(command)
-    whole = [sys.executable, "-m", "segwright.cli", *command]
+    whole = [sys.executable, "-m", "segwright", *command]
     return subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

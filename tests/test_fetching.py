@@ -446,7 +446,7 @@ def test_the_command_itself_with_nothing_but_the_environment(
     unset = ("SEGWRIGHT_PRESET", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
     environment = {k: v for k, v in os.environ.items() if k not in unset}
     environment |= {"HF_ENDPOINT": f"{served.address}/", "HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "segwright.cli", "segment", str(PHOTO), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    command = [sys.executable, "-m", "segwright", "segment", str(PHOTO), "-o", str(tmp_path / "run"), "--device", "cpu"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert "Fetching Salesforce/blip-image-captioning-base" in done.stderr

@@ -47,7 +47,7 @@ def test_what_is_not_found_is_said_and_recorded(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_terminal_shows_a_bar_with_time_left(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "segwright.cli", "segment", *map(str, PHOTOS), *QUICK, "dog", "--batch", "1"]
+    command = [sys.executable, "-m", "segwright", "segment", *map(str, PHOTOS), *QUICK, "dog", "--batch", "1"]
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # without a size no bar has room
     process = subprocess.Popen(

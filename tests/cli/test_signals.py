@@ -18,7 +18,7 @@ from segwright.mini.voc import data_folder
 def test_sigterm_in_the_middle_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = sorted((data_folder() / "JPEGImages").glob("val_*.jpg"))[:40]
     options = [*map(str, photos), "--preset", "mini", "--device", "cpu", "--method", "maskclip", "--words", "dog, grass"]
-    command = [sys.executable, "-u", "-m", "segwright.cli", "segment", *options, "--batch", "1", "-o", str(tmp_path / "run")]
+    command = [sys.executable, "-u", "-m", "segwright", "segment", *options, "--batch", "1", "-o", str(tmp_path / "run")]
     at_work = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert at_work.stdout is not None
     assert at_work.stdout.readline()

@@ -439,7 +439,7 @@ def test_the_named_api_answers_with_the_masks_of_the_command_line(workspace: Wor
 def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the page needs Gradio")
     (tmp_path / "t").mkdir()
-    command = [sys.executable, "-m", "segwright.cli", "serve", "--preset", "mini", "--device", "cpu", "--banks", str(tmp_path)]
+    command = [sys.executable, "-m", "segwright", "serve", "--preset", "mini", "--device", "cpu", "--banks", str(tmp_path)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path / "t")})
     assert server.stdout is not None
     try:
