@@ -15,6 +15,7 @@ from segwright.models.hub import cached
 from segwright.models.repositories import File, Part
 from segwright.models.sampling import SamplingSettings
 from segwright.untrusted import decode, read_bounded
+from segwright.words.competitors import unknown
 
 # Sizes in bytes. Those of weights are the hub's where docs/weights.md says "seen", else counted from the architecture; the small
 # files' are about. Nothing depends on them but what is said before a fetch: the hub's own listing is what files are checked with.
@@ -86,7 +87,7 @@ class SegmenterDefaults:
         residual: keep the last block's residual path in dense features, as the published codes do with OpenAI's CLIP.
         cross: DiffSegmenter's weights of cross-attention by resolution, in cells of a 64x64 latent; empty: the published.
         nouns: common nouns that these networks know, against which a user's words compete; empty: those of
-            ``segwright.words.competitors``.
+            ``segwright.words.competitors``. A preset that names its nouns knows these and its background words, and no others.
     """
 
     background: tuple[str, ...] = ()
@@ -94,6 +95,10 @@ class SegmenterDefaults:
     residual: bool = True
     cross: tuple[tuple[int, float], ...] = ()
     nouns: tuple[str, ...] = ()
+
+    def unknown(self, words: Iterable[str]) -> list[str]:
+        """The words that these networks were not taught; none where ``nouns`` is empty."""
+        return unknown(words, (*self.nouns, *self.background)) if self.nouns else []
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from segwright.cli.options import EPILOG, add_method, fetch_first, method, metho
 from segwright.cli.refine import explain_mask
 from segwright.errors import InputError
 
+LISTED = 5  # words of a kind that a line names
+
 
 def add(commands: Any) -> None:
     _add_segment(commands)
@@ -68,8 +70,7 @@ def _segment(options: argparse.Namespace) -> int:
     words, photos = vocabulary(options), find(options.photos)
     spec = method_spec(options)
     fetch_first(options, spec)
-    if words is not None and spec.kind.absent_words:
-        print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
+    _say_before(spec, words)
     engine = {"workers": options.workers, "engine": options.engine, "ray_address": options.ray_address}
     again = {"restart": options.restart, "retry": options.retry}
     outcomes = segment(photos, spec, options.out, words, options.batch, **engine, **again)
@@ -93,6 +94,22 @@ def _segment(options: argparse.Namespace) -> int:
     return 0 if not bad else 1 if bad < len(photos) else 2
 
 
+def _say_before(spec: Any, words: Sequence[str] | None) -> None:
+    """What a user should know of the words before the first photo."""
+    from segwright.presets import find_preset
+
+    if words is not None and spec.kind.absent_words:
+        print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
+    preset = find_preset(spec.preset)
+    if unknown := preset.defaults.unknown(words or ()):
+        print(f"segwright: preset {preset.name} was not taught {_listed(unknown)}; it can only guess", file=sys.stderr)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    return ", ".join(texts[:LISTED]) + (f" and {len(texts) - LISTED} more" if len(texts) > LISTED else "")
+
+
 def _line(outcome: Any, options: argparse.Namespace, words: Sequence[str] | None) -> str:
     """What is said of a photo: one line, or in a terminal several."""
     found = outcome.facts["segments"]
@@ -101,18 +118,24 @@ def _line(outcome: Any, options: argparse.Namespace, words: Sequence[str] | None
         content = {"photo": str(outcome.photo), "segments": found, "not_found": outcome.facts.get("not_found", []), "files": files}
         return json.dumps(content)
     width, height = outcome.facts["size"]
-    parts = [f"{s['word']} {s['area'] / (width * height):.0%}" for s in found]
+    parts = [f"{s['word']} {s['area'] / (width * height):.0%}{_score(s['score'])}" for s in found]
     caption = outcome.facts["caption"]
     quoted = f'  "{caption}"\n' if caption else ""
     names = {s["word"] for s in found}
     absent = [word for word in words or () if word not in names] if options.vocabulary is None else []  # of a benchmark most are
     unfound = () if words is None else outcome.facts.get("not_found") or absent  # nobody asked for the caption's nouns
-    missing = [f"not found: {text}" for text in unfound]
+    missing = [f"not found: {text}" for text in unfound[:LISTED]]
+    if len(unfound) > LISTED:
+        missing.append(f"not found either: {len(unfound) - LISTED} more words, listed in the record")
     if not sys.stdout.isatty():
         text = "; ".join([", ".join(parts) or "nothing found", *missing])
         return f"{outcome.photo}: {text} -> {outcome.files[0]}"
     below = "".join(f"  {text}\n" for text in missing)
     return f"{outcome.photo}: {', '.join(parts) or 'nothing found'}\n{quoted}{below}  -> {outcome.files[0]}"
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f" (score {score:.2f})"
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from functools import cache
 
 from segwright.words import english
 from segwright.words.nouns import known_names, singular
+from segwright.words.synonyms import names_of
 
 _ARTICLE = re.compile(r"^(?:a|an|the|my|your|his|her|our|their|some|any)\s+", re.I)
 _PLACES = "|".join(sorted(english.PLACE_WORDS))
@@ -41,3 +42,15 @@ def others(nouns: Iterable[str], names: Sequence[str]) -> tuple[str, ...]:
         if same(noun) not in taken:
             kept.setdefault(same(noun), noun)
     return tuple(kept.values())
+
+
+def unknown(words: Iterable[str], nouns: Iterable[str]) -> list[str]:
+    """The words of which no name holds one of the nouns, as "red car" holds "car". ``nouns``: all that networks were taught."""
+    taught = {same(noun) for noun in nouns}
+    return [str(word) for word in words if not any(_parts(name) & taught for name in names_of(word))]
+
+
+def _parts(name: str) -> set[str]:
+    """Every run of words in a name: "red potted plants" -> "red", "red potted", ..., "plant"."""
+    tokens = used_part(name).split()
+    return {same(" ".join(tokens[i:j])) for i in range(len(tokens)) for j in range(i + 1, len(tokens) + 1)}
