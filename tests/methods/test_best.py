@@ -241,6 +241,6 @@ def test_page_and_command_line(method: Any, tmp_path: Path, capsys: pytest.Captu
     output = capsys.readouterr()
     assert "not found: zebra crossing (best evidence 0." in output.out
     assert "absent" not in output.err
-    assert "preset mini was not taught zebra crossing; it can only guess" in output.err
+    assert "the preset's networks were not taught zebra crossing; they can only guess" in output.err
     assert main([*command, "--method", "freeseg-diff", "-o", str(tmp_path / "b")]) == 0
     assert "words that are absent, as freeseg-diff has it: every region takes the nearest word" in capsys.readouterr().err

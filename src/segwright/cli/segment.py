@@ -96,13 +96,10 @@ def _segment(options: argparse.Namespace) -> int:
 
 def _say_before(spec: Any, words: Sequence[str] | None) -> None:
     """What a user should know of the words before the first photo."""
-    from segwright.presets import find_preset
-
     if words is not None and spec.kind.absent_words:
         print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
-    preset = find_preset(spec.preset)
-    if unknown := preset.defaults.unknown(words or ()):
-        print(f"segwright: preset {preset.name} was not taught {_listed(unknown)}; it can only guess", file=sys.stderr)
+    if unknown := spec.unknown(words or ()):
+        print(f"segwright: the preset's networks were not taught {_listed(unknown)}; they can only guess", file=sys.stderr)
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -151,6 +151,11 @@ class MethodSpec:
         behind = (kind for refiner in self.then for kind in refiner.kinds)
         return networks, networks.preset.companions((*kinds, *behind)), self.kind.draws_with(options)
 
+    def unknown(self, words: Sequence[str]) -> list[str]:
+        """The words that the preset's networks were not taught, where it says what they were."""
+        networks, _, _ = self.needs(words=True)
+        return networks.preset.defaults.unknown(words)
+
     def fetch(self, words: bool) -> None:
         """Fetch all weights that the method will ask for, before any of its work is done; nothing to do for folders.
 

@@ -14,7 +14,6 @@ from segwright.errors import InputError, SegwrightError
 from segwright.files.record import plain, record
 from segwright.methods import DEFAULT, find_method
 from segwright.methods.base import settings_known
-from segwright.presets import find_preset
 from segwright.refine import REFINERS
 from segwright.refine.pipeline import parse_refiners
 from segwright.server.page import reproduce
@@ -214,7 +213,7 @@ def shown(result: Result) -> tuple[str, str]:
             "Seconds": f"{result.seconds:.2f}",
             "Caption": notes.get("caption") or "",
             "Words that may be in it": ", ".join(notes.get("candidates") or ()),
-            "Words it was not taught": ", ".join(find_preset(spec.preset).defaults.unknown(result.words or ())),
+            "Words it was not taught": ", ".join(spec.unknown(result.words or ())),
             "Not found": ", ".join(notes.get("not_found") or absent),
         }
     )
