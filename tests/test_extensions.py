@@ -23,7 +23,7 @@ from segwright.cli import main, parser
 from segwright.datasets.dataset import Dataset
 from segwright.datasets.folders import folder
 from segwright.errors import InputError
-from segwright.evaluation import tables
+from segwright.evaluation import table_report, table_rows, tables
 from segwright.files.html import Page
 from segwright.files.masks import read_label_map
 from segwright.methods.base import Method
@@ -193,9 +193,10 @@ def test_a_method_stands_in_a_table(method: str, tmp_path: Path, monkeypatch: py
     row = {"row": "ours", "published": {"mini": 5.0}, "method": method, "settings": {"share": 0.25}}
     about = {"paper": "none", "note": "", "preset": "sd15", "protocol": "segwright"}
     paper = {**about, "tables": {"1": {"title": "a toy's", "rows": [row]}}}
-    kept = tables._read
-    monkeypatch.setattr(tables, "FILES", (*tables.FILES, "toys"))
-    monkeypatch.setattr(tables, "_read", lambda file: paper if file == "toys" else kept(file))
+    kept = table_rows.read_paper
+    monkeypatch.setattr(table_rows, "FILES", (*table_rows.FILES, "toys"))
+    for module in (tables, table_report, table_rows):
+        monkeypatch.setattr(module, "read_paper", lambda file: paper if file == "toys" else kept(file))
     assert run("table", "toys/1", "--data", "mini", "--limit", 2, "--device", "cpu", "-o", tmp_path) == 0
     (line,) = json.loads((tmp_path / "toys-1.json").read_text("utf8"))["lines"]
     assert line["missing"] == ""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segwright.evaluation import tables
+from segwright.evaluation import table_report, table_rows, tables
 from segwright.evaluation.report import percent
 from segwright.files.disk import atomic_write, synced
 from segwright.files.record import encode_record
@@ -153,7 +153,7 @@ def paper_table(name: str, options: argparse.Namespace) -> dict[str, Any]:
         name, options.root, options.data, options.work / "tables", options.preset,
         device=options.device, dtype=options.dtype, limit=options.limit, bank=str(options.work / "banks"), progress=None,
     )  # fmt: skip
-    return {"table": name, "title": tables.names()[name], "lines": [vars(line) for line in lines], **_about(options, None)}
+    return {"table": name, "title": table_rows.names()[name], "lines": [vars(line) for line in lines], **_about(options, None)}
 
 
 def _about(options: argparse.Namespace, split: str | None) -> dict[str, Any]:
@@ -208,8 +208,8 @@ def _change(value: float, low: float, high: float) -> str:
 
 
 def _paper(content: Mapping[str, Any]) -> list[str]:
-    lines = [tables.Line(**line) for line in content["lines"]]
-    return [line for line in tables.text(content["table"], lines).splitlines() if not line.startswith("# ")]
+    lines = [table_rows.Line(**line) for line in content["lines"]]
+    return [line for line in table_report.text(content["table"], lines).splitlines() if not line.startswith("# ")]
 
 
 def readme_table(contents: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -236,7 +236,7 @@ def _headline(content: Mapping[str, Any], title: str) -> str:
 
 def render(preset: str, readme: Path | None, pages: Path) -> None:
     """Pages and README from the files."""
-    order = [*(f"{part}-{split}" for part in parts() for split in SPLITS), *(n.replace("/", "-") for n in tables.names())]
+    order = [*(f"{part}-{split}" for part in parts() for split in SPLITS), *(n.replace("/", "-") for n in table_rows.names())]
     contents = {n: json.loads((pages / f"{n}.json").read_text("utf8")) for n in order if (pages / f"{n}.json").is_file()}
     contents = {n: c for n, c in contents.items() if c["preset"] == preset}
     atomic_write(pages / f"{preset}.md", synced(page(preset, contents).encode()))
@@ -268,12 +268,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--render", action="store_true", help="write pages and table from the files that are there")
     options = parser.parse_args(arguments)
     known = parts()
-    unknown = set(options.parts) - {*known, *tables.names()}
+    unknown = set(options.parts) - {*known, *table_rows.names()}
     if unknown:
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join([*known, *tables.names()])}")
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join([*known, *table_rows.names()])}")
     if not options.render:
         options.pages.mkdir(parents=True, exist_ok=True)
-        for name, work in _work(options.parts or [*known, *tables.names()], known, options):
+        for name, work in _work(options.parts or [*known, *table_rows.names()], known, options):
             atomic_write(options.pages / f"{name}.json", synced(encode_record(work())))
             _render(options)
     _render(options)

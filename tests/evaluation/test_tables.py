@@ -10,20 +10,9 @@ import pytest
 
 from segwright.datasets import DATASETS
 from segwright.errors import InputError
-from segwright.evaluation.tables import (
-    FILES,
-    Line,
-    Options,
-    _check_settings,
-    _gain,
-    _read,
-    common_of,
-    method_of,
-    names,
-    plot,
-    table,
-    text,
-)
+from segwright.evaluation.table_report import plot, text
+from segwright.evaluation.table_rows import FILES, Line, common_of, names, read_paper
+from segwright.evaluation.tables import Options, _check_settings, _gain, method_of, table
 from segwright.methods import METHODS, find_method
 from segwright.methods.base import MethodSpec
 from segwright.presets import PRESETS
@@ -48,7 +37,7 @@ def test_all_tables_are_there() -> None:
 def test_every_row_can_be_run_or_says_why_not(name: str) -> None:
     """Methods and settings exist (where the method does), data sets too; on both kinds of data."""
     file, key = name.split("/")
-    paper = _read(file)
+    paper = read_paper(file)
     for row in paper["tables"][key]["rows"]:
         assert ("method" in row) != ("missing" in row)
         assert "missing" in row or set(row["published"]) <= set(DATASETS)
@@ -71,7 +60,7 @@ def test_every_row_can_be_run_or_says_why_not(name: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_published_figures_stand_in_the_papers_text(file: str) -> None:
     words = (PAPERS / f"{file}.txt").read_text("utf8")
-    for key, found in _read(file)["tables"].items():
+    for key, found in read_paper(file)["tables"].items():
         for row in found["rows"]:
             for value in row["published"].values():
                 for number in value.values() if isinstance(value, dict) else [value]:
@@ -158,7 +147,7 @@ def test_rows_of_a_controlnet_and_of_lcm(tmp_path: Path) -> None:
     lines = table("g4seg/VIII", data="mini", out=tmp_path / "none", limit=1)
     assert [line.missing for line in lines if "ControlNet" in line.row] == [tables.NO_CONTROLNET] * 2
     options = Options(None, "mini", tmp_path, None, "cpu", "float32", 1, None, 1, 1, None, (), {}, False)
-    paper = _read("g4seg")
+    paper = read_paper("g4seg")
     row = next(r for r in paper["tables"]["VIII"]["rows"] if r["row"] == "ControlNet, SCLIP")
     folder = tiny.controlnet(tmp_path / "net", "sd1")
     spec = method_of({**common_of(paper), **row}, "mini", replace(options, controlnet=str(folder)))
@@ -173,10 +162,10 @@ def test_a_row_asks_for_exactly_its_own_networks() -> None:
     """SCLIP's row wants CLIP B/16 alone, refined by G4Seg SD 2.1 and B/16; OVDiff's SD 1.5, B/16 and DINO; nothing is fetched."""
     from segwright.evaluation import tables
 
-    paper, options = _read("g4seg"), Options(None, None, Path(), None, "cpu", "float32", None, None, 1, 1, None, (), {}, False)
+    paper, options = read_paper("g4seg"), Options(None, None, Path(), None, "cpu", "float32", None, None, 1, 1, None, (), {}, False)
 
     def wanted(file: str, key: str, name: str) -> set[str]:
-        paper = _read(file)
+        paper = read_paper(file)
         row = next(r for r in paper["tables"][key]["rows"] if r["row"] == name)
         parts = tables._parts(method_of({**common_of(paper), **row}, "voc", options))
         return {part.repo.partition("/")[2] for part in parts}

@@ -107,7 +107,9 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _table(options: argparse.Namespace) -> int:
-    from segwright.evaluation.tables import names, table, text
+    from segwright.evaluation.table_report import text
+    from segwright.evaluation.table_rows import names
+    from segwright.evaluation.tables import table
 
     if options.name is None:
         print("\n".join(f"{name}: {title}" for name, title in names().items()))

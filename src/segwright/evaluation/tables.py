@@ -1,9 +1,4 @@
-"""The papers' tables, run again: published beside measured, and what cannot be run with its reason.
-
-The rows are data: ``published/PAPER.json``. A row has its name, what was published (percent, by data set), and a method
-with settings, or why it is "missing". On the miniature world a row's "mini" part replaces parts of it, and
-the paper's holds settings that rows have there where they do not say others.
-"""
+"""The papers' tables, run again (rows: ``table_rows``): what can be run is measured, what cannot says why."""
 
 from __future__ import annotations
 
@@ -13,8 +8,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +18,11 @@ from segwright.datasets.dataset import Dataset
 from segwright.errors import InputError, OutputError, SegwrightError, WeightsError
 from segwright.evaluation.figures import photo_score
 from segwright.evaluation.protocols import PAPERS, find_protocol
-from segwright.evaluation.report import about_intervals, percent
 from segwright.evaluation.run import evaluate
 from segwright.evaluation.store import PHOTOS, parse_records
+from segwright.evaluation.table_report import plot, text
+from segwright.evaluation.table_rows import Line, common_of, names, read_paper
 from segwright.files.disk import write_all
-from segwright.files.plot import Bar, draw_bars
 from segwright.files.record import encode_record
 from segwright.methods import find_method
 from segwright.methods.base import MethodSpec, refining
@@ -39,38 +32,8 @@ from segwright.refine.pipeline import parse_refiners
 from segwright.settings import merged
 from segwright.weights import load_controlnet
 
-FILES = ("freeseg-diff", "ovdiff", "g4seg", "critical-look")
 NO_CONTROLNET = "needs a ControlNet that was trained on segmentation masks; give its folder with --controlnet"
 PROFILE = "published"  # how rows are run where nothing else is said
-
-
-@dataclass(frozen=True)
-class Line:
-    """One figure of a table.
-
-    Attributes:
-        row: the row's name in the paper.
-        data: the data set of the published figure; several where the miniature world stands for all of them.
-        published: measure -> percent, or None where the paper prints no number; empty for a row of ours.
-        measured: measure -> 0..1; empty where it is missing.
-        interval: 95 %, of the first measure.
-        missing: why it was not measured, or "".
-        note: what differs from the paper.
-        preset: whose networks were measured.
-        split: of the data set that was measured.
-        photos: how many of its photos.
-    """
-
-    row: str
-    data: str
-    published: Mapping[str, Any]
-    measured: Mapping[str, float]
-    interval: tuple[float, float] | None = None
-    missing: str = ""
-    note: str = ""
-    preset: str = ""
-    split: str = ""
-    photos: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,19 +56,6 @@ class Options:
     progress: bool | None
     profile: str = PROFILE
     controlnet: str | None = None
-
-
-def names() -> dict[str, str]:
-    """Every table's name, as "freeseg-diff/2", -> its title."""
-    return {f"{file}/{key}": t["title"] for file in FILES for key, t in _read(file)["tables"].items()}
-
-
-@cache
-def _read(file: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(
-        resources.files("segwright.evaluation").joinpath("published", f"{file}.json").read_text("utf8")
-    )
-    return content
 
 
 def table(
@@ -239,7 +189,7 @@ def _parts(spec: MethodSpec) -> list[Part]:
 def _jobs(name: str, options: Options) -> Iterator[tuple[Mapping[str, Any], str, Any]]:
     """Each figure's row, data set, and published value."""
     file, key = name.split("/")
-    paper, found = _read(file), _read(file)["tables"][key]
+    paper, found = read_paper(file), read_paper(file)["tables"][key]
     common = common_of(paper)
     for row in found["rows"]:
         if options.data == "mini":  # one run stands for all columns
@@ -255,11 +205,6 @@ def _lines(name: str, options: Options) -> Iterator[Line]:
     opened: dict[tuple[str, str | None], Dataset] = {}
     for job, data, published in _jobs(name, options):
         yield _line(job, data, published, options, opened)
-
-
-def common_of(paper: Mapping[str, Any]) -> dict[str, Any]:
-    """What all rows of a paper's tables have."""
-    return {key: paper[key] for key in ("preset", "protocol", "refined_on", "refiners", "by_profile") if key in paper}
 
 
 def _missing(job: Mapping[str, Any], options: Options) -> str:
@@ -404,85 +349,3 @@ def _gain(before: Sequence[float], after: Sequence[float], between: Sequence[flo
     if not inside.any():
         raise InputError(f"no photo's coarse mask has an IoU in {between[0]:.0%} .. {between[1]:.0%}")
     return float(gain[inside].mean())
-
-
-def text(name: str, lines: Sequence[Line], settings: Sequence[str] = ()) -> str:
-    """The table as Markdown: what was measured, published beside measured, then what is missing with its reason.
-
-    Args:
-        settings: "NAME=VALUE", as ``table`` had them.
-    """
-    file, key = name.split("/")
-    paper, found = _read(file), _read(file)["tables"][key]
-    rows = [f"# {paper['paper']}, {key}: {found['title']}", "", paper["note"], *([found["note"]] if "note" in found else []), ""]
-    rows += [_about(lines, settings), ""]
-    rows += ["| row | data | published | measured | 95 % | all measures | note |", "|" + " --- |" * 7]
-    rows += [_shown(line) for line in lines]
-    absent = [line for line in lines if line.missing]
-    if absent:
-        rows += ["", f"Missing, {len(absent)} of {len(lines)}:", ""]
-        rows += [f"- {line.row} ({line.data}): {line.missing}" for line in absent]
-    return "\n".join(rows) + "\n"
-
-
-def _about(lines: Sequence[Line], settings: Sequence[str]) -> str:
-    """On what the rows were measured: "Measured with preset mini on mini (val), 3 photos, --set features.timestep=100. ..."."""
-    done = [line for line in lines if line.measured]
-    given = "".join(f", `--set {one}`" for one in settings)
-    if not done:
-        return f"Nothing was measured{given}."
-    presets = list(dict.fromkeys(line.preset for line in done if line.preset))
-    networks = f" with preset{'s' if len(presets) > 1 else ''} {', '.join(presets)}" if presets else ""
-    where = dict.fromkeys(f"{line.data} ({line.split}), {_photos(line.photos)}" for line in done)
-    return f"Measured{networks} on {'; '.join(where)}{given}. {about_intervals(min(line.photos for line in done))}"
-
-
-def _photos(count: int) -> str:
-    return f"{count} photo{'' if count == 1 else 's'}"
-
-
-def plot(name: str, lines: Sequence[Line]) -> dict[str, bytes]:
-    """The measured rows as bars, published figures beside them: contents by the ending of a file, "svg" and "png".
-
-    Empty where nothing was measured.
-    """
-    bars = []
-    for line in lines:
-        if line.measured:
-            measure, value = next(iter(line.measured.items()))
-            span = None if line.interval is None else (100 * line.interval[0], 100 * line.interval[1])
-            bars.append(Bar(f"{line.row} ({line.data})", 100 * value, span, _comparable(line, measure)))
-    if not bars:
-        return {}
-    known = any(bar.published is not None for bar in bars)
-    return draw_bars(bars, f"{name}: {names()[name]}", "measured; diamond: published" if known else "measured")
-
-
-def _comparable(line: Line, measure: str) -> float | None:
-    """The published figure of the same data set and measure; None: there is none."""
-    for key in (line.data, measure, ""):
-        value = line.published.get(key)
-        value = value.get(measure) if isinstance(value, Mapping) else value
-        if isinstance(value, int | float):
-            return float(value)
-    return None
-
-
-def _shown(line: Line) -> str:
-    published = ", ".join(_published(key, value) for key, value in line.published.items()) or "-"
-    cells = [line.row, line.data, published]
-    if line.missing:
-        return "| " + " | ".join([*cells, "missing", "", "", line.note]) + " |"
-    first, *others = line.measured.items()
-    between = "" if line.interval is None else f"{percent(line.interval[0])} .. {percent(line.interval[1])}"
-    rest = ", ".join(f"{key} {percent(value)}" for key, value in (first, *others))
-    return "| " + " | ".join([*cells, percent(first[1]), between, rest, line.note]) + " |"
-
-
-def _published(key: str, value: Any) -> str:
-    """ "53.27", "53.27 (voc)", "49.52 miou_per_image, 72.19 pixel_accuracy (voc)"."""
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{number} {measure}" for measure, number in value.items())
-        return f"{inner} ({key})" if key else inner
-    number = "no number" if value is None else f"{value:.2f}"
-    return f"{number} ({key})" if key and key not in ("miou_per_image", "pixel_accuracy", "gain") else f"{number} {key}".strip()
