@@ -100,6 +100,8 @@ def _say_before(spec: Any, words: Sequence[str] | None) -> None:
         print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
     if unknown := spec.unknown(words or ()):
         print(f"segwright: the preset's networks were not taught {_listed(unknown)}; they can only guess", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("segwright: opening networks; the first photo takes longer", file=sys.stderr)
 
 
 def _listed(texts: Sequence[str]) -> str:
