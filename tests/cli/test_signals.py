@@ -36,6 +36,21 @@ def test_sigterm_in_the_middle_of_a_run(tmp_path: Path, capsys: pytest.CaptureFi
     assert len({line["photo"] for line in lines}) == len(lines) == len(photos)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_sigterm_ends_all_processes_of_a_training(tmp_path: Path) -> None:
+    options = ["--stage", "vae", "--scenes", "16", "--steps", "100000", "--processes", "2", "-o", str(tmp_path)]
+    command = [sys.executable, "-m", "segwright", "mini", "train", *options]
+    at_work = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert at_work.stderr is not None
+    said = b""
+    while b"vae:" not in said:
+        said += (part := at_work.stderr.read1())
+        assert part, said.decode()
+    at_work.send_signal(signal.SIGTERM)
+    at_work.communicate(timeout=60)  # all that write to the pipe have ended
+    assert at_work.returncode == 143
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [

@@ -71,7 +71,7 @@ def train_preset(settings: Settings) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    spawn(_work, (settings, port), settings.processes)
+    spawn(_work, (settings, port), settings.processes, daemon=True)  # they end with this process, whatever ends it
 
 
 def _scenes(settings: Settings) -> Drawn:
