@@ -143,8 +143,9 @@ class Judge(nn.Module):
         return self.end(self.body(pixels * 2 - 1).amax((2, 3)))
 
 
-def train_judge(scenes: Sequence[Scene], steps: int = 900, batch: int = 64, seed: int = 0) -> Judge:
-    """Learn from cut-outs of one thing, half on black and half as drawn, filling 70 to 130 % of the picture's side."""
+def train_judge(scenes: Sequence[Scene], steps: int = 1400, batch: int = 64, seed: int = 0) -> Judge:
+    """Learn from one thing at a time: half on black, filling 70 to 130 % of the picture's side; half as drawn, and there, where
+    the scene holds nothing else, from so near down to the whole picture, since whole pictures are what it is to judge."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     judge = Judge()
@@ -166,9 +167,15 @@ def train_judge(scenes: Sequence[Scene], steps: int = 900, batch: int = 64, seed
 def _cut_out(shown: tuple[Scene, int], rng: np.random.Generator) -> Tensor:
     scene, k = shown
     x0, y0, x1, y1 = scene.things[k].box
-    side = max(x1 - x0, y1 - y0) * rng.uniform(0.8, 1.45)
+    longest = max(x1 - x0, y1 - y0)
+    side = longest * rng.uniform(0.8, 1.45)
     middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2]) + rng.uniform(-0.08, 0.08, 2) * side
-    image = scene.image * (scene.instances == k + 1)[..., None] if rng.random() < 0.5 else scene.image
+    image = scene.image
+    if rng.random() < 0.5:
+        image = image * (scene.instances == k + 1)[..., None]
+    elif len(scene.things) == 1:
+        side = rng.uniform(min(0.8 * longest, SIZE), SIZE)
+        middle = middle.clip(side / 2, SIZE - side / 2)
     flip = rng.choice((-1.0, 1.0))
     turn = torch.tensor([[flip * side / SIZE, 0, middle[0] / SIZE * 2 - 1], [0, side / SIZE, middle[1] / SIZE * 2 - 1]]).float()
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
