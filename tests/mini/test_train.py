@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 import torch
 from numpy.random import Generator
 from torch import Tensor, nn
+from transformers import CLIPModel
 
 from segwright.errors import InputError
 from segwright.mini.scenes import THINGS
 from segwright.mini.train import guide
 from segwright.mini.train.captioner import sober_caption
 from segwright.mini.train.clip import build, embed, pooled, seen_things, value_features, windows
-from segwright.mini.train.data import CLUTTER
+from segwright.mini.train.data import CLUTTER, render
 from segwright.mini.train.export import save_model, start_from
 from segwright.mini.train.loop import MuonAdamW, Plan, load_checkpoint, orthogonalise, train
 from segwright.mini.train.pictures import CLASSES, SOMETHING, UNNAMED, cells, content, fragment, kmeans_labels
@@ -206,6 +208,21 @@ def test_a_start_takes_what_agrees_and_words_by_their_token(tmp_path: Path) -> N
     assert torch.allclose(known.visual_projection.weight, other.visual_projection.weight, atol=1e-2)
 
 
+def test_a_wider_mlp_begins_with_what_the_narrow_one_said(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    wide = build(clip_tokenizer(tmp_path / "tokens")).eval()
+    config = copy.deepcopy(wide.config)
+    config.vision_config.intermediate_size //= 2
+    narrow = CLIPModel(config).eval()
+    save_model(narrow, tmp_path / "clip")
+    assert start_from(wide, tmp_path / "clip") == len(narrow.state_dict())
+    pixels = torch.randn(2, 3, 128, 128)
+    with torch.no_grad():
+        says, said = (m.get_image_features(pixels).pooler_output for m in (wide, narrow))
+    assert torch.allclose(says, said, atol=0.01)  # float16 lies between them
+    assert not torch.allclose(says, said.flip(0), atol=0.01)
+
+
 def test_windows_hold_a_thing_and_lie_inside() -> None:
     labels = torch.zeros(2, 128, 128, dtype=torch.int64)
     labels[0, 100:120, 4:20] = 5
@@ -241,6 +258,17 @@ def test_the_guide_reads_a_region_by_its_filled_patches() -> None:
     black[1, :, :64] = -10
     assert content(black)[0].min() > 0.9
     assert content(black)[1].view(16, 16)[:8].max() == 0
+
+
+def test_the_teacher_says_what_its_file_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = guide.Guide(len(CLASSES))
+    model.train()(torch.randn(8, 3, 128, 128))  # batch norms that are not as they begin
+    (tmp_path / "training").mkdir()
+    guide._save(model.eval(), tmp_path / "training" / guide.FILE)
+    teacher = guide.Teacher(render(tmp_path / "scenes", 4, 0), tmp_path, "cpu")
+    pixels = torch.randn(2, 3, 128, 128)
+    assert torch.allclose(teacher(pixels)[0], model(pixels)[0], atol=1e-4)
 
 
 def test_small_things_count_more_than_their_patches() -> None:

@@ -62,7 +62,8 @@ def start_from(
 ) -> int:
     """Copy what agrees in name and shape from a saved network; rows of token embeddings go by their token.
 
-    Positions of another grid of patches are interpolated.
+    Positions of another grid of patches are interpolated. An MLP that is wider here says at first what the saved one said: its
+    further units are read with weight zero (Chen et al., "Net2Net", ICLR 2016).
 
     Args:
         folder: a network's folder with one safetensors file.
@@ -89,6 +90,11 @@ def start_from(
                 taken += 1
             elif "vision_model" in name and name.endswith("position_embedding.weight") and own[name].shape[1] == theirs.shape[1]:
                 own[name].copy_(_other_grid(theirs, len(own[name])))
+                taken += 1
+            elif ".mlp.fc" in name and all(a >= b for a, b in zip(own[name].shape, theirs.shape, strict=True)):
+                if name.endswith("fc2.weight"):
+                    own[name].zero_()
+                own[name][tuple(slice(n) for n in theirs.shape)] = theirs
                 taken += 1
     return taken
 

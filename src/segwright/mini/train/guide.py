@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from segwright.mini.scenes import THINGS
 from segwright.mini.train.data import Drawn
@@ -126,6 +127,14 @@ def _to(model: Guide, device: str) -> Guide:
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def _fused(model: Guide) -> Guide:
+    """The same function without batch norms: half the time of every step that asks it."""
+    for block in (m for m in model.modules() if isinstance(m, nn.Sequential)):
+        if isinstance(block[0], nn.Conv2d) and isinstance(block[1], nn.BatchNorm2d):
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+    return model
+
+
 class Teacher:
     """The trained guide of a preset's folder, frozen; its features standardised over whole scenes.
 
@@ -135,7 +144,7 @@ class Teacher:
     def __init__(self, data: Drawn, output: Path, device: str) -> None:
         model = Guide(len(CLASSES))
         model.load_state_dict(load_file(output / "training" / FILE))
-        self.guide = _to(model, device).eval().requires_grad_(False)
+        self.guide = _to(_fused(model.eval()), device).requires_grad_(False)
         scenes = scene_batch(data, np.random.default_rng(0), min(MEASURED, len(data)))
         made = [self.guide(part.to(device)) for part in normalised(scenes.pictures).split(32)]
         self.spread = []

@@ -17,7 +17,7 @@ from segwright.mini.train.tokens import BACKGROUND_WORDS
 
 PATCH = 8
 KINDS = ("thing", "fragment", "ground", "clutter")
-SHARES = (0.62, 0.3, 0.05, 0.03)  # of the masked pictures
+SHARES = (0.54, 0.33, 0.08, 0.05)  # of the masked pictures
 SMOOTHING = 0.05
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own
 BLACK = -torch.tensor(MEAN).view(3, 1, 1) / torch.tensor(STD).view(3, 1, 1)

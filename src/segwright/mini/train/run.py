@@ -102,6 +102,7 @@ def _run(stage: Stage, name: str, settings: Settings, data: Drawn, rank: int) ->
         with torch.no_grad():
             export()
         facts = {"seed": settings.seed, "scenes": settings.scenes, "device": settings.device, "bfloat16": bfloat16}
+        facts["processes"] = settings.processes  # steps, seconds and samples are of one of them
         _remember(settings.output, name, notes | facts | ({"started": True} if started else {}))
 
 
