@@ -70,7 +70,7 @@ def _segment(options: argparse.Namespace) -> int:
     words, photos = vocabulary(options), find(options.photos)
     spec = method_spec(options)
     fetch_first(options, spec)
-    _say_before(spec, words)
+    _print_notes(spec, words)
     engine = {"workers": options.workers, "engine": options.engine, "ray_address": options.ray_address}
     again = {"restart": options.restart, "retry": options.retry}
     outcomes = segment(photos, spec, options.out, words, options.batch, **engine, **again)
@@ -94,7 +94,7 @@ def _segment(options: argparse.Namespace) -> int:
     return 0 if not bad else 1 if bad < len(photos) else 2
 
 
-def _say_before(spec: Any, words: Sequence[str] | None) -> None:
+def _print_notes(spec: Any, words: Sequence[str] | None) -> None:
     """What a user should know of the words before the first photo."""
     if words is not None and spec.kind.absent_words:
         print(f"segwright: words that are absent, as {spec.name} has it: {spec.kind.absent_words}", file=sys.stderr)
