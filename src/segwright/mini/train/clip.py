@@ -45,7 +45,7 @@ from segwright.mini.train.tokens import BACKGROUND_WORDS, CONTEXT, TEMPLATES, cl
 # None: all patches; only then is a scene set against its caption.
 PHASES: tuple[tuple[float, int, int, int | None, int | None], ...] = ((0.9, 72, 36, 48, 10), (1.0, 48, 24, None, None))
 TRUST = 0.5  # share of the guide in the targets of regions
-GUIDED = 2  # one region of so many is shown to the guide, whose convolutions would cost half of a step
+GUIDED = 2  # one region of so many is shown to the guide, which would take two fifths of a step if it saw all
 ALIGNED = 1.5  # weight of the distance to its features
 
 

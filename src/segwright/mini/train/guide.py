@@ -128,7 +128,7 @@ def _to(model: Guide, device: str) -> Guide:
 
 
 def _fused(model: Guide) -> Guide:
-    """The same function without batch norms: half the time of every step that asks it."""
+    """The same function without batch norms, a tenth faster."""
     for block in (m for m in model.modules() if isinstance(m, nn.Sequential)):
         if isinstance(block[0], nn.Conv2d) and isinstance(block[1], nn.BatchNorm2d):
             block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
